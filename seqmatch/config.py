@@ -1,0 +1,233 @@
+"""The configs of a run and of a generation: frozen, serialisable, versioned; the form, the command
+line and the stored JSON are all made from them, so each setting is written once.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from seqmatch.objectives import ObjectiveConfig, SFTConfig
+from seqmatch.objectives.base import Frozen
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class AdapterConfig(Frozen):
+    """What of the policy is trained."""
+
+    kind: Literal["lora", "full"] = Field(
+        "lora",
+        title="Trained weights",
+        description="lora: a low-rank adapter on all linear layers. full: every weight.",
+    )
+    rank: int = Field(8, ge=1, le=256, title="LoRA rank", description="Rank of the LoRA matrices.")
+    scaling: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        title="LoRA alpha",
+        description="The adapter's output is multiplied by this over the rank.",
+    )
+
+
+class DataConfig(Frozen):
+    """Which demonstrations, and how they are split and cut."""
+
+    dataset: str = Field(min_length=1, title="Demonstrations", description="Id of a stored set.")
+    heldout_fraction: float = Field(
+        0.1,
+        gt=0.0,
+        le=0.5,
+        title="Held-out share",
+        description="Share of the prompts kept for evaluation; rows with one prompt stay together.",
+    )
+    split_seed: int = Field(0, ge=0, title="Split seed", description="Which prompts are held out.")
+    max_tokens: int = Field(
+        256,
+        ge=8,
+        le=8192,
+        title="Longest row",
+        json_schema_extra={"unit": "tokens"},
+        description="Limit on prompt and answer together.",
+    )
+    too_long: Literal["drop", "cut", "stop"] = Field(
+        "drop",
+        title="Rows over the limit",
+        description="drop: leave the row out. cut: end the episode at the limit (its stop is then "
+        "forced, not demonstrated). stop: refuse to train. The number is always reported.",
+    )
+
+
+class OptimizationConfig(Frozen):
+    """Steps, batches and the learning rate."""
+
+    num_steps: int = Field(3000, ge=1, le=10_000_000, title="Steps", description="Optimiser steps.")
+    batch_size: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        title="Batch size",
+        json_schema_extra={"unit": "demonstrations"},
+        description="Demonstrations per step; SequenceMatch adds as many replayed rollouts.",
+    )
+    learning_rate: float = Field(
+        1e-3, gt=0.0, le=1.0, title="Learning rate", description="Peak learning rate of AdamW."
+    )
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", title="Schedule", description="How the learning rate falls after the warm-up."
+    )
+    warmup_steps: int = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        title="Warm-up",
+        json_schema_extra={"unit": "steps"},
+        description="Steps in which the learning rate rises from zero.",
+    )
+    weight_decay: float = Field(
+        0.0, ge=0.0, le=1.0, title="Weight decay", description="AdamW's decoupled weight decay."
+    )
+    max_grad_norm: float = Field(
+        1.0,
+        gt=0.0,
+        le=1e6,
+        title="Gradient clipping",
+        description="Gradients are scaled down to this norm.",
+    )
+
+
+class EvaluationConfig(Frozen):
+    """How the policy is measured while it trains."""
+
+    every: int = Field(
+        250,
+        ge=1,
+        le=1_000_000,
+        title="Evaluate every",
+        json_schema_extra={"unit": "steps"},
+        description="Steps between two evaluations on held-out prompts.",
+    )
+    num_prompts: int = Field(
+        128, ge=1, le=100_000, title="Held-out rows", description="Rows used in each evaluation."
+    )
+    max_new_tokens: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        title="Longest answer",
+        json_schema_extra={"unit": "tokens"},
+        description="An answer ends after this many standing tokens even without the stop token.",
+    )
+    num_samples: int = Field(
+        4, ge=0, le=64, title="Samples shown", description="Answers stored at each evaluation."
+    )
+
+
+class CheckpointConfig(Frozen):
+    """When the state of training is written, to be resumed from."""
+
+    every: int = Field(
+        250,
+        ge=1,
+        le=1_000_000,
+        title="Checkpoint every",
+        json_schema_extra={"unit": "steps"},
+        description="Steps between two checkpoints.",
+    )
+    keep: int = Field(
+        2,
+        ge=2,
+        le=100,
+        title="Checkpoints kept",
+        description="Older ones are deleted once a newer one is verified.",
+    )
+
+
+class RunConfig(Frozen):
+    """Everything that determines a training run."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(
+        "",
+        max_length=120,
+        title="Name",
+        description="How the run is called; empty takes the objective and the data.",
+    )
+    base_model: str = Field(
+        "byte-llama-small",
+        min_length=1,
+        max_length=300,
+        title="Base model",
+        description="A built-in model, or a folder or hub id that the operator allowed.",
+    )
+    data: DataConfig
+    objective: ObjectiveConfig = Field(SFTConfig(), title="Objective")
+    adapter: AdapterConfig = AdapterConfig()
+    optimization: OptimizationConfig = OptimizationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoints: CheckpointConfig = CheckpointConfig()
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        title="Seed",
+        description="Seeds the order of the data, the noise, sampling and new weights.",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        title="Device",
+        description="auto takes a GPU where there is one. Otherwise cpu, cuda or cuda:1.",
+    )
+
+    @model_validator(mode="after")
+    def _token_set_is_given(self) -> "RunConfig":
+        corruption = self.objective.corruption
+        if (
+            self.objective.backspace
+            and corruption.alphabet == "token_set"
+            and not corruption.token_set
+        ):
+            raise ValueError(
+                "objective.corruption.token_set is empty; with alphabet 'token_set' it must name "
+                "the noise tokens, for example '0123456789'"
+            )
+        return self
+
+
+class DecodingConfig(Frozen):
+    """How answers are decoded."""
+
+    temperature: float = Field(
+        1.0, ge=0.0, le=5.0, title="Temperature", description="0 takes the most likely action."
+    )
+    top_p: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        title="Top-p",
+        description="Sample among the likeliest actions with this total probability.",
+    )
+    max_new_tokens: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        title="Longest answer",
+        json_schema_extra={"unit": "tokens"},
+        description="An answer ends after this many standing tokens.",
+    )
+    max_actions: int = Field(
+        256,
+        ge=1,
+        le=16_384,
+        title="Action budget",
+        json_schema_extra={"unit": "actions"},
+        description="Insertions and deletions together; the last ones may not delete.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        title="Seed",
+        description="The same seed gives every policy the same random numbers.",
+    )
