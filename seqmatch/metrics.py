@@ -1,7 +1,7 @@
 """The registry of metrics: every number that a run may report, with its unit and its meaning.
 
-Axis labels, tables, documentation and the reporter's check read it; a metric that is not here cannot
-be reported. Log quantities are in nats.
+Axis labels, tables, documentation and the reporter's check read it; a metric that is not here
+cannot be reported. Log quantities are in nats.
 """
 
 from dataclasses import dataclass

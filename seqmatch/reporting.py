@@ -1,4 +1,7 @@
-"""What a run tells its owner, and how its owner answers. The method knows this protocol and no store."""
+"""What a run tells its owner, and how its owner answers.
+
+The method knows this protocol and no store.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +60,7 @@ class Reporter(Protocol):
         """Reports a finished file: it is complete and will not change."""
 
     def flush(self) -> None:
-        """Returns when all that was reported is durable; called before a checkpoint is published."""
+        """Returns when all reports are durable; called before a checkpoint is published."""
 
 
 class NullReporter:
@@ -68,6 +71,7 @@ class NullReporter:
 
     def progress(self, step: int, num_steps: int) -> Control:
         """Always goes on."""
+        del step, num_steps
         return Control.GO_ON
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:

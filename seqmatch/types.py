@@ -1,7 +1,7 @@
 """The frozen value objects that cross module borders. Light: torch is imported for types only.
 
-Axes: `batch` sequences, `time` actions (index t = 0..N-1), `state` visited states (t = 0..N, the last
-one without an action), `slot` input positions of the single pass, `vocab` tokens.
+Axes: `batch` sequences, `time` actions (index t = 0..N-1), `state` visited states (t = 0..N, the
+last one without an action), `slot` input positions of the single pass, `vocab` tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Demonstration:
     """One expert answer: what comes before it, and the answer itself."""
 
     prompt: str | tuple[Message, ...]
-    """Plain text, or the turns that precede the answer (rendered with the model's chat template)."""
+    """Plain text, or the turns before the answer (rendered with the model's chat template)."""
     completion: str
     group: str
     """Rows of one group (the same prompt, the same conversation) are never split apart."""
@@ -53,9 +53,10 @@ class TokenizedDemonstration:
 class Trajectory:
     """One episode as actions. `labels` and `pushes` are two arrays on purpose.
 
-    At time t the policy is asked for `labels[t]`; what happens is `pushes[t]`. They differ only where
-    noise pushed another token than the demonstrator's. `backspace` (an id equal to the vocabulary
-    size) stands in both for the action that takes back the last token.
+    At time t the policy is asked for `labels[t]`; what happens is `pushes[t]`. They differ only
+    where noise pushed another token than the demonstrator's, or where a limit forced the stop
+    token. `backspace` (an id equal to the vocabulary size) stands in both for the action that takes
+    back the last token.
     """
 
     prompt_ids: tuple[int, ...]

@@ -1,12 +1,13 @@
-"""What the store hands out: frozen records, never rows. Times are UTC, in seconds since the epoch."""
+"""What the store hands out: frozen records, never rows. Times are UTC seconds since the epoch."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. QUEUED -> RUNNING -> COMPLETED | FAILED | CANCELLED; the last three can be
-    queued again, which resumes from the newest checkpoint.
+    """Where a run stands: QUEUED -> RUNNING -> COMPLETED | FAILED | CANCELLED.
+
+    The last three can be queued again, which resumes from the newest checkpoint.
     """
 
     QUEUED = "queued"
@@ -178,7 +179,7 @@ class ArtifactRecord:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """One request to the worker lane that keeps models loaded: generate, tokenize, prepare_model."""
+    """One request to the worker lane that keeps models loaded: generate, prepare_model, ..."""
 
     id: str
     kind: str

@@ -1,4 +1,4 @@
-"""The objectives: one module a family; this union is what the config, the forms and the CLI read."""
+"""The objectives, one module a family; the union is what config, forms and command line read."""
 
 from typing import Annotated
 

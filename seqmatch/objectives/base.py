@@ -25,7 +25,7 @@ class CorruptionConfig(Frozen):
     alphabet: Literal["vocabulary", "token_set"] = Field(
         "vocabulary",
         title="Noise tokens",
-        description="Wrong tokens are drawn from the whole vocabulary, or from the tokens of a text.",
+        description="Draw wrong tokens from the whole vocabulary, or from the tokens of a text.",
     )
     token_set: str = Field(
         "",

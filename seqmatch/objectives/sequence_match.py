@@ -17,7 +17,7 @@ class SequenceMatchConfig(Frozen):
         gt=0.0,
         le=10.0,
         title="Entropy weight alpha",
-        description="Scale of the implied reward. 0.01 in the paper; the smaller, the closer to SFT.",
+        description="Scale of the implied reward; 0.01 in the paper. Smaller is closer to SFT.",
     )
     discount: float = Field(
         0.998,
