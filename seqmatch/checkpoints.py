@@ -1,7 +1,7 @@
-"""Checkpoints of a run: folders `step-00000250` that are complete or absent (see `durable_files`).
+"""Checkpoints of a run: folders `step-00000250`, complete or absent (see `durable_files`).
 
-The step is in the name, so the newest is known without opening any; whether one can be used is known
-only by reading it against its hashes, which is what resuming does.
+The step is in the name, so the newest is known without opening any; whether one can be used is
+known only by reading it against its hashes, which is what resuming does.
 """
 
 import re
@@ -26,7 +26,7 @@ class Checkpoint:
 
 
 def published(checkpoints: Path) -> list[Checkpoint]:
-    """Returns the checkpoints of a folder, the newest first; none where the folder does not exist."""
+    """Returns the checkpoints of a folder, the newest first; none where there is no folder."""
     if not checkpoints.is_dir():
         return []
     found = [
@@ -65,8 +65,8 @@ def newest_verified(
 ) -> Checkpoint | None:
     """Returns the newest checkpoint whose files agree with their hashes, or None.
 
-    Removes what a killed writer left. `on_unusable` is told of each damaged one that was passed over,
-    and why.
+    Removes what a killed writer left. `on_unusable` is told of each damaged one that was passed
+    over, and why.
     """
     remove_unfinished(checkpoints)
     for checkpoint in published(checkpoints):

@@ -22,9 +22,10 @@ _REPLACED = ".replaced-"
 
 @contextmanager
 def new_folder(place: Path) -> Iterator[Path]:
-    """Yields an empty folder to fill; on leaving it is synced, gets its manifest and takes its `place`.
+    """Yields an empty folder to fill; on leaving it is synced, hashed and takes its `place`.
 
-    Where `place` exists it is replaced. On any error the folder is removed and `place` is as before.
+    Where `place` exists it is replaced. On any error the folder is removed and `place` is as it
+    was.
 
     Raises:
         OSError: A file could not be written; nothing is left behind.

@@ -1,5 +1,7 @@
-"""Named random generators: one run seed gives every consumer its own stream, so that adding a consumer
-shifts no other, and a stream is a function of its name alone: nothing has to be saved to resume it.
+"""Named random generators, all derived from one run seed.
+
+Every consumer has its own stream, so that adding a consumer shifts no other; and a stream is a
+function of its name alone, so that nothing has to be saved to resume it.
 """
 
 import hashlib
