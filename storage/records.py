@@ -21,6 +21,25 @@ class RunStatus(StrEnum):
         """True where nothing happens any more unless someone asks."""
         return self in (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 
+    def may_become(self, other: "RunStatus") -> bool:
+        """True where the store lets a run pass from this status to the `other` in one step."""
+        return other in _NEXT_STATUSES[self]
+
+
+_NEXT_STATUSES = {
+    RunStatus.QUEUED: (RunStatus.RUNNING, RunStatus.CANCELLED),
+    # Back to QUEUED: a start that died without a word is tried again.
+    RunStatus.RUNNING: (
+        RunStatus.QUEUED,
+        RunStatus.COMPLETED,
+        RunStatus.FAILED,
+        RunStatus.CANCELLED,
+    ),
+    RunStatus.COMPLETED: (RunStatus.QUEUED,),
+    RunStatus.FAILED: (RunStatus.QUEUED,),
+    RunStatus.CANCELLED: (RunStatus.QUEUED,),
+}
+
 
 class ControlRequest(StrEnum):
     """What a person asked a run to do."""
@@ -116,6 +135,10 @@ class RunRecord:
     peak_memory_bytes: int | None
     device_slot: str | None
     deleted_at: float | None
+    lease_until: float | None = None
+    """Until then the runner's claim holds without being renewed; None where nobody has claimed it."""
+    runner: str = ""
+    """Who claimed it last."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +165,8 @@ class MetricPage:
 
     points: tuple[MetricPoint, ...]
     cursor: int
+    is_reset: bool = False
+    """True where points that the reader may hold were dropped: this page then holds all there are."""
 
 
 @dataclass(frozen=True)

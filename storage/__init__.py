@@ -1,0 +1,5 @@
+"""The run store: the only channel between the web page and the workers. Knows no torch and no Gradio."""
+
+from storage.run_store import RunStore
+
+__all__ = ["RunStore"]

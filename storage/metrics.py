@@ -1,0 +1,139 @@
+"""Curves: points written in batches, read from a cursor on.
+
+A point is (run, name, step). Each writing gives it a new number in the run's own count, which never
+goes back; a reader that passes the last number it saw gets what is new, and points that were
+written over.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from storage import run_rows
+from storage.engine import Database
+from storage.records import MetricPage, MetricPoint
+from storage.tables import metric_points, metric_series, runs, samples
+
+
+class Metrics:
+    """The curves of a store. May be called from any thread and process; one attempt writes a run's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, run_id: str, attempt: int, points: Sequence[MetricPoint]) -> None:
+        """Writes points in one transaction; once it returns, no death of a process loses them.
+
+        A point of the same name and step is replaced. Not-a-number and infinities are kept as None.
+
+        Raises:
+            LeaseLostError: The attempt does not own the run; nothing was written.
+        """
+        if not points:
+            return
+        with self._database.write() as connection:
+            last = _advance(connection, run_id, attempt, len(points))
+            series = _series_ids(connection, last["number"], {point.name for point in points})
+            first = last["metric_seq"] - len(points) + 1
+            rows = [
+                {
+                    "series_id": series[point.name],
+                    "step": point.step,
+                    "value": _finite(point.value),
+                    "seq": first + index,
+                }
+                for index, point in enumerate(points)
+            ]
+            statement = insert(metric_points)
+            written = statement.on_conflict_do_update(
+                index_elements=["series_id", "step"],
+                set_={"value": statement.excluded.value, "seq": statement.excluded.seq},
+            )
+            connection.execute(written, rows)
+
+    def read(self, run_id: str, names: Iterable[str] | None = None, after: int = 0) -> MetricPage:
+        """Returns the points written since the cursor `after`, in the order of their writing.
+
+        Args:
+            run_id: The run.
+            names: The curves wanted; all by default.
+            after: The cursor of the reader's last page; 0 for everything.
+
+        Returns:
+            The points and the new cursor. Where points were dropped since `after`, the page starts
+            over: `is_reset` is True and it holds every point there is.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        with self._database.read() as connection:
+            columns = (runs.c.number, runs.c.metric_seq, runs.c.metric_reset_seq)
+            run = connection.execute(select(*columns).where(runs.c.id == run_id)).first()
+            if run is None:
+                raise run_rows.not_found(run_id)
+            is_reset = 0 < after < run.metric_reset_seq
+            query = (
+                select(metric_series.c.name, metric_points.c.step, metric_points.c.value)
+                .join(metric_points, metric_points.c.series_id == metric_series.c.id)
+                .where(metric_series.c.run_number == run.number)
+                .where(metric_points.c.seq > (0 if is_reset else after))
+                .order_by(metric_points.c.seq)
+            )
+            if names is not None:
+                query = query.where(metric_series.c.name.in_(list(names)))
+            points = tuple(MetricPoint(*row) for row in connection.execute(query))
+        return MetricPage(points=points, cursor=run.metric_seq, is_reset=is_reset)
+
+    def names(self, run_id: str) -> tuple[str, ...]:
+        """Returns the names of the run's curves, sorted."""
+        query = (
+            select(metric_series.c.name)
+            .join(runs, runs.c.number == metric_series.c.run_number)
+            .where(runs.c.id == run_id)
+            .order_by(metric_series.c.name)
+        )
+        with self._database.read() as connection:
+            return tuple(connection.execute(query).scalars())
+
+    def clear_after(self, run_id: str, attempt: int, step: int) -> None:
+        """Drops the points and the samples beyond `step`: those of work that a resume does again.
+
+        Raises:
+            LeaseLostError: The attempt does not own the run.
+        """
+        with self._database.write() as connection:
+            # The count advances past all points, so that older cursors are known for what they are.
+            row = _advance(connection, run_id, attempt, 1)
+            of_run = select(metric_series.c.id).where(metric_series.c.run_number == row["number"])
+            dropped = connection.execute(
+                delete(metric_points).where(
+                    metric_points.c.series_id.in_(of_run), metric_points.c.step > step
+                )
+            )
+            connection.execute(
+                delete(samples).where(samples.c.run_number == row["number"], samples.c.step > step)
+            )
+            if dropped.rowcount:
+                mark = update(runs).where(runs.c.number == row["number"])
+                connection.execute(mark.values(metric_reset_seq=row["metric_seq"]))
+
+
+def _advance(connection: Connection, run_id: str, attempt: int, count: int) -> RowMapping:
+    """Checks the fence and takes `count` numbers, in one statement."""
+    return run_rows.update_owned(connection, run_id, attempt, metric_seq=runs.c.metric_seq + count)
+
+
+def _series_ids(connection: Connection, run_number: int, names: set[str]) -> dict[str, int]:
+    """Returns the ids of the run's series of these names, making those that are missing."""
+    rows = [{"run_number": run_number, "name": name} for name in sorted(names)]
+    connection.execute(insert(metric_series).on_conflict_do_nothing(), rows)
+    query = select(metric_series.c.name, metric_series.c.id).where(
+        metric_series.c.run_number == run_number, metric_series.c.name.in_(names)
+    )
+    return {row.name: row.id for row in connection.execute(query)}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
