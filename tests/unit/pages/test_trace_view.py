@@ -88,7 +88,8 @@ def test_a_replay_stops_where_it_is_told_and_shows_the_caret() -> None:
     assert "trace-caret" in trace_html(cells("57<8"), upto=2)
     assert "<del" not in trace_html(cells("57<8"), upto=2)
     assert "trace-caret" not in trace_html(cells("57<8"))
-    assert "nothing typed" in trace_html(cells("57"), upto=0)
+    assert "trace-caret" in trace_html(cells("57"), upto=0)
+    assert "nothing typed" in trace_html([])
 
 
 def test_line_ends_and_tokens_without_text_are_seen() -> None:
