@@ -109,9 +109,8 @@ def load_optimizer_tensors(
     if tensors and set(tensors) != expected:
         odd = sorted(set(tensors) ^ expected)[:3]
         raise CheckpointError(
-            f"the optimiser's state has {len(tensors)} tensors where the policy's
-            {len(parameters)} " f"trainable parameters need {len(expected)}; they differ at {',
-            '.join(odd)}"
+            f"the optimiser's state has {len(tensors)} tensors where {len(parameters)} trainable "
+            f"parameters need {len(expected)}; they differ at {', '.join(odd)}"
         )
     for name, parameter in parameters.items():
         if tensors:
