@@ -1,4 +1,4 @@
-"""The run store: the only channel between the web page and the workers. Knows no torch and no Gradio."""
+"""The run store: the only channel between the web page and the workers. Knows no torch."""
 
 from storage.run_store import RunStore
 

@@ -1,5 +1,4 @@
-"""Finished files of runs. The bytes lie in the run's folder; the row, written after, has hash and
-size.
+"""Finished files of runs: bytes in the run's folder, and a row with their hash and size.
 
 A file is reached by the artefact's id. A path is computed here and nowhere else, and leads into the
 run's folder through no link.
@@ -32,8 +31,7 @@ class Artifacts:
     def add(
         self, run_id: str, kind: str, path: Path, *, attempt: int | None = None
     ) -> ArtifactRecord:
-        """Registers a complete file that already lies in the run's folder; reads it once for its
-        hash.
+        """Registers a complete file that lies in the run's folder already; reads it for its hash.
 
         The same path again replaces the older row: its id ends, since its bytes are gone.
 
@@ -102,12 +100,12 @@ class Artifacts:
             ArtifactError: The file is gone, was replaced by a link, or has another size.
         """
         row = self._row(artifact_id)
+        where = f"{row.path} of run {row.run_id}"
         path = _checked(self._run_dir(row.run_id), row.path)
         size = path.stat().st_size
         if size != row.size_bytes:
             raise ArtifactError(
-                f"{row.path} of run {row.run_id} has {size} bytes where {row.size_bytes} were registered; "
-                "it was changed since"
+                f"{where} has {size} bytes where {row.size_bytes} were registered; it was changed"
             )
         return path
 
@@ -121,8 +119,8 @@ class Artifacts:
         found, _ = _digest(path)
         if found != record.sha256:
             raise ArtifactError(
-                f"{record.filename} of run {record.run_id} has SHA-256 {found} where {record.sha256} "
-                "was registered; it was changed since"
+                f"{record.filename} of run {record.run_id} has SHA-256 {found} where "
+                f"{record.sha256} was registered; it was changed"
             )
         return path
 
@@ -153,9 +151,9 @@ def _to_record(row: Row[Any]) -> ArtifactRecord:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """Returns the path below the folder, without following links and without steps upwards."""
+    """Returns where the file stands below the folder; if it is a link, that of the link."""
     try:
-        relative = Path(os.path.abspath(path)).relative_to(Path(os.path.abspath(folder)))
+        relative = (path.parent.resolve() / path.name).relative_to(folder.resolve())
     except ValueError as error:
         raise ArtifactError(f"{path} is not inside {folder}, the folder of its run") from error
     return relative.as_posix()

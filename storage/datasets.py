@@ -1,4 +1,4 @@
-"""Frozen sets of demonstrations: a row each, and a folder that is named by the hash of its content."""
+"""Frozen sets of demonstrations: a row each, and a folder named by the hash of its content."""
 
 import shutil
 from pathlib import Path
@@ -33,8 +33,7 @@ class Datasets:
     def add(
         self, dataset_id: str, name: str, num_rows: int, num_refused: int, summary_json: str
     ) -> DatasetRecord:
-        """Adds a set whose folder is complete. The same content again is the same set, as it
-        stands.
+        """Adds a set whose folder is complete; one that is there already stays as it is.
 
         Raises:
             InvalidValueError: The id is not a SHA-256, or a count is negative.

@@ -1,4 +1,4 @@
-"""The places where runs may train, one run each. `Runs.claim` takes them; the end of a run frees them."""
+"""The places where runs may train, one run each; a claim takes one, a run's end frees it."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from storage.tables import device_slots, runs
 
 
 class Devices:
-    """The device slots of a store. May be called from any thread and process; the runner sets them."""
+    """The device slots of a store. May be called from any thread and process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -43,7 +43,7 @@ class Devices:
                     connection.execute(insert(device_slots).values(name=name, **place))
 
     def list(self) -> tuple[DeviceSlot, ...]:
-        """Returns the slots in order, with the id of the run on each; retired ones while occupied."""
+        """Returns the slots in order, each with the id of its run; retired ones while occupied."""
         query = (
             select(device_slots.c.name, runs.c.id)
             .outerjoin(runs, runs.c.number == device_slots.c.run_number)

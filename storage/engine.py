@@ -1,5 +1,4 @@
-"""The connection to SQLite: which library, which settings, how a transaction begins, how errors are
-named.
+"""The connection to SQLite: which library and settings, how transactions begin, errors' names.
 
 SQLite releases before 3.51.3 can lose pages in WAL mode when one connection writes while another
 checkpoints (sqlite.org, "WAL-reset bug"); Python's own copy is often older. `pysqlite3` carries a
@@ -43,9 +42,7 @@ _BEGIN_OPTION = "seqmatch_begin"
 
 def sqlite_module() -> ModuleType:
     """Returns the DB-API module with the newest SQLite of those installed."""
-    best: ModuleType = max(
-        (newer_sqlite, sqlite3), key=lambda module: module.sqlite_version_info
-    )
+    best: ModuleType = max((newer_sqlite, sqlite3), key=lambda module: module.sqlite_version_info)
     return best
 
 
@@ -93,7 +90,7 @@ def open_engine(path: Path, *, journal: str | None = None) -> Engine:
 
 
 def _set_pragmas(connection: sqlite3.Connection, wanted_journal: str) -> None:
-    """Sets what SQLite forgets between connections. `mmap_size` off: it made the WAL-reset bug worse."""
+    """Sets what SQLite forgets between connections; no mmap, which made the WAL bug worse."""
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA mmap_size=0")
@@ -101,7 +98,7 @@ def _set_pragmas(connection: sqlite3.Connection, wanted_journal: str) -> None:
     (found,) = connection.execute(f"PRAGMA journal_mode={wanted_journal}").fetchone()
     if found != wanted_journal:
         raise StorageError(
-            f"SQLite answered journal mode {found!r} for the database; {wanted_journal!r} is needed. "
+            f"SQLite answered journal mode {found!r} where {wanted_journal!r} is needed. "
             "Put the data directory on a local disk, or close the other programs that have it open."
         )
     connection.execute("PRAGMA synchronous=NORMAL")
@@ -174,7 +171,7 @@ def named_errors() -> Iterator[None]:
 def _named(text: str) -> StorageError:
     if "locked" in text or "busy" in text:
         return StoreBusyError(
-            f"the store was locked by another process for {BUSY_TIMEOUT_MS // 1000} s ({text}); try again"
+            f"another process locked the store for {BUSY_TIMEOUT_MS // 1000} s ({text}); try again"
         )
     if "is full" in text:
         return StoreFullError(f"nothing was written: {text}; free some disk space and try again")

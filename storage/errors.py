@@ -42,7 +42,7 @@ class DatasetInUseError(IllegalTransitionError):
 
 
 class LeaseLostError(StorageError, RuntimeError):
-    """A write of an attempt that no longer owns its run: the writer has been superseded and must end."""
+    """A write of an attempt that does not own its run: it was superseded and must end."""
 
 
 class ArtifactError(StorageError, RuntimeError):

@@ -79,7 +79,7 @@ def refuse_network(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file, made if need be; waits for it. The kernel drops it on death."""
+    """Waits for and holds an exclusive lock on a file; the kernel drops it on death."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -89,7 +89,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class Presence:
-    """A lock shared by all who have the store open, so that the first of them knows it is the first."""
+    """A lock shared by all who have the store open; the first of them knows that it is."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)

@@ -18,7 +18,7 @@ from storage.tables import metric_points, metric_series, runs, samples
 
 
 class Metrics:
-    """The curves of a store. May be called from any thread and process; one attempt writes a run's."""
+    """The curves of a store. May be called from any thread and process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

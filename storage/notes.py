@@ -1,4 +1,4 @@
-"""What a run leaves besides numbers: answers sampled during training, and events for a person to read."""
+"""What a run leaves besides numbers: answers sampled in training, and events."""
 
 from collections.abc import Sequence
 
@@ -53,8 +53,7 @@ class Notes:
     def add_event(
         self, run_id: str, attempt: int | None, level: str, code: str, message: str
     ) -> None:
-        """Notes an event. With an `attempt` only its owner may; None is for those who own no
-        attempt.
+        """Notes an event. With an `attempt`, only if that owns the run; None is for the others.
 
         Raises:
             LeaseLostError: The attempt does not own the run.

@@ -136,7 +136,7 @@ class RunRecord:
     device_slot: str | None
     deleted_at: float | None
     lease_until: float | None = None
-    """Until then the runner's claim holds without being renewed; None where nobody has claimed it."""
+    """Until then the claim holds without being renewed; None where nobody has claimed it."""
     runner: str = ""
     """Who claimed it last."""
 
@@ -166,7 +166,7 @@ class MetricPage:
     points: tuple[MetricPoint, ...]
     cursor: int
     is_reset: bool = False
-    """True where points that the reader may hold were dropped: this page then holds all there are."""
+    """True where points that the reader may hold were dropped; this page then holds them all."""
 
 
 @dataclass(frozen=True)

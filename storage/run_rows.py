@@ -1,5 +1,4 @@
-"""Rows of the runs table: finding one, turning it into a record, and the two guarded ways to change
-it.
+"""Rows of the runs table: finding one, making it a record, and the guarded ways to change it.
 
 Every change of status is one conditional UPDATE inside a transaction that holds the write lock.
 """

@@ -1,4 +1,4 @@
-"""The run store: one folder with an SQLite database and files, shared by the web page and the workers."""
+"""The run store: one folder with a database and files, shared by the page and the workers."""
 
 import time
 from collections.abc import Callable

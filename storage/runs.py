@@ -211,8 +211,7 @@ class Runs:
     # ---- what the owner of an attempt writes
 
     def claim(self, runner: str, *, lease_seconds: float = 60) -> Claim | None:
-        """Takes the longest waiting run that a free device fits, and the device, in one
-        transaction.
+        """Takes the longest waiting run that fits a free device, and that device.
 
         A run with device "auto" fits every slot, "cuda" fits "cuda:0" and its like, "cuda:1" just
         itself.

@@ -59,9 +59,9 @@ def _create(data_dir: Path, path: Path) -> None:
     leftovers = [name for name in ("runs", "demonstrations") if _holds_something(data_dir / name)]
     if leftovers or path.with_name(path.name + "-wal").exists():
         raise StoreCorruptedError(
-            f"{path} is missing, yet {data_dir} holds what belongs to it "
-            f"({', '.join(leftovers) or path.name + '-wal'}). Put the database or a backup of it back, "
-            "or name another data directory"
+            f"{path} is missing, yet {data_dir} holds what belongs to it: "
+            f"{', '.join(leftovers) or path.name + '-wal'}. Put the database, or a backup of it, "
+            "back, or name another data directory"
         )
     data_dir.chmod(PRIVATE_FOLDER)
     for name in FOLDERS:

@@ -1,5 +1,4 @@
-"""The tables. They never leave this package: what it hands out are the records of
-`storage.records`.
+"""The tables. They never leave this package, which hands out the records of `storage.records`.
 
 Rows refer to a run by its `number`, a small integer; the outside knows it by its random `id` only.
 Every constraint has a name by rule, so that a migration can address it.

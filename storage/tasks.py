@@ -19,7 +19,7 @@ _COLUMNS = [column for column in tasks.c if column.name not in _HIDDEN]
 
 
 class Tasks:
-    """The tasks of a store. May be called from any thread and process; the lane that claimed writes."""
+    """The tasks of a store. May be called from any thread and process."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -171,8 +171,7 @@ class Tasks:
             return _fetch(connection, task_id)
 
     def requeue_lost(self, worker: str) -> int:
-        """Called by a lane that starts, being the only one: settles what an earlier one left
-        RUNNING.
+        """Settles what an earlier lane left RUNNING; for a lane that starts, being the only one.
 
         Each such task is queued again without its output; one that was asked to stop is CANCELLED,
         and one that was started `MAX_STARTS` times is FAILED.

@@ -1,4 +1,4 @@
-"""Brings an older database up to date with Alembic, after a backup. Imported only when there is need."""
+"""Brings an older database up to date with Alembic. Imported only when there is need."""
 
 from pathlib import Path
 
