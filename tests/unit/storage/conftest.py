@@ -1,0 +1,77 @@
+"""A store in a temporary folder with a clock that the test turns."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from storage import RunStore
+from storage.records import Claim, NewRun, RunRecord
+
+DATASET = "a" * 64
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is turned."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def store(data_dir: Path, clock: Clock) -> Iterator[RunStore]:
+    opened = RunStore.open(data_dir, clock=clock)
+    opened.datasets.add(DATASET, "sums", 10, 0, "{}")
+    opened.devices.set_slots(["cpu:0"])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def queue(store: RunStore) -> Callable[..., RunRecord]:
+    """Queues a run; keywords replace fields of the `NewRun`."""
+
+    def make(**changes: object) -> RunRecord:
+        values: dict[str, object] = {
+            "name": "first",
+            "config_json": '{"kind": "sft"}',
+            "objective": "sft",
+            "divergence": "",
+            "base_model": "byte-llama-small",
+            "dataset_id": DATASET,
+            "seed": 0,
+            "num_steps": 100,
+        }
+        return store.runs.create(NewRun(**(values | changes)))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def claim(store: RunStore, queue: Callable[..., RunRecord]) -> Callable[..., Claim]:
+    """Queues a run and claims it."""
+
+    def make(**changes: object) -> Claim:
+        queue(**changes)
+        claimed = store.runs.claim("runner")
+        assert claimed is not None
+        return claimed
+
+    return make
