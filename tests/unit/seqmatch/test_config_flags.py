@@ -1,0 +1,113 @@
+"""Flags are made from the config models, and a config can be written as a command line."""
+
+import argparse
+import shlex
+
+import pytest
+
+from seqmatch.config import DecodingConfig, RunConfig
+from seqmatch.config_flags import (
+    add_config_flags,
+    equivalent_command,
+    merge_settings,
+    run_config,
+    settings_given,
+)
+from seqmatch.errors import ConfigError
+
+
+def _parser(model: type = RunConfig) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_config_flags(parser, model)
+    return parser
+
+
+def _config(command: str) -> RunConfig:
+    arguments = _parser().parse_args(shlex.split(command))
+    return run_config({"data": {"dataset": "x"}} | settings_given(arguments))
+
+
+def test_flags_reach_nested_settings_with_their_types() -> None:
+    settings = "--objective.kind sequence_match --objective.rollouts.every 7 --seed 3 "
+
+    config = _config(settings + "--objective.backspace false --optimization.learning_rate 2e-4")
+
+    assert config.objective.kind == "sequence_match"
+    assert config.objective.rollouts.every == 7
+    assert config.objective.backspace is False
+    assert config.optimization.learning_rate == 2e-4
+    assert config.seed == 3
+
+
+def test_every_setting_has_a_flag() -> None:
+    text = _parser().format_help()
+
+    for path in ("--checkpoints.keep", "--objective.corruption.token_set", "--adapter.rank"):
+        assert path in text
+    assert "--schema_version" not in text
+    assert "{sft,sequence_match}" in text
+
+
+def test_another_model_has_its_own_flags() -> None:
+    arguments = _parser(DecodingConfig).parse_args(["--temperature", "0"])
+
+    assert settings_given(arguments, DecodingConfig) == {"temperature": "0"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimization": {"num_steps": 0}}, "optimization.num_steps: Input should be greater"),
+        ({"objective": {"alpha": 3}}, "objective.alpha: Extra inputs are not permitted"),
+        ({"sed": 1}, "sed: Extra inputs"),
+        ({"objective": {"kind": "sfd"}}, "'sft', 'sequence_match'"),
+        ({"device": "tpu"}, "device: String should match"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_config({"data": {"dataset": "x"}, **settings})
+
+
+def test_all_wrong_settings_are_named_in_one_line() -> None:
+    with pytest.raises(ConfigError) as caught:
+        run_config({"data": {"dataset": "x"}, "seed": -1, "device": "tpu"})
+
+    assert "seed" in str(caught.value)
+    assert "device" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_go_over_others_part_by_part() -> None:
+    base = {"seed": 1, "optimization": {"num_steps": 5, "batch_size": 2}}
+
+    merged = merge_settings(base, {"optimization": {"num_steps": 7}})
+
+    assert merged == {"seed": 1, "optimization": {"num_steps": 7, "batch_size": 2}}
+    assert base["optimization"] == {"num_steps": 5, "batch_size": 2}
+
+
+def test_another_objective_drops_the_settings_of_the_first() -> None:
+    base = {"objective": {"kind": "sequence_match", "alpha": 0.1}}
+
+    assert merge_settings(base, {"objective": {"kind": "sft"}}) == {"objective": {"kind": "sft"}}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "",
+        "--objective.kind sequence_match --objective.alpha 0.5 --objective.backspace false",
+        "--objective.kind sft --objective.backspace true --objective.corruption.rate 0.2",
+        "--name 'two words; $(rm)' --optimization.schedule constant --device cpu",
+        "--name=-dash --objective.corruption.alphabet token_set "
+        "--objective.corruption.token_set '0 1'",
+    ],
+)
+def test_the_equivalent_command_gives_the_same_config(settings: str) -> None:
+    config = _config(settings)
+
+    command = shlex.split(equivalent_command(config))
+
+    assert command[:6] == ["python", "-m", "seqmatch", "train", "--data", "x"]
+    assert _config(shlex.join(command[6:])) == config
