@@ -21,10 +21,13 @@ def copy_database(source: Path, target: Path) -> Path:
         `target`.
 
     Raises:
+        StorageError: There is no database, or `target` is it.
         StoreCorruptedError: The copy does not pass SQLite's integrity check; it was removed.
     """
     if not source.is_file():
         raise StorageError(f"there is no database at {source}; name the data directory of a store")
+    if target.exists() and target.samefile(source):
+        raise StorageError(f"{target} is the database itself; name another file for the backup")
     make_private_folder(target.parent)
     draft = target.with_name(target.name + ".part")
     draft.unlink(missing_ok=True)

@@ -38,6 +38,8 @@ FIRST_SAFE_WAL = (3, 51, 3)
 BUSY_TIMEOUT_MS = 10_000
 
 _BEGIN_OPTION = "seqmatch_begin"
+IMMEDIATE = {_BEGIN_OPTION: "IMMEDIATE"}
+"""Execution options of a connection whose transactions take the write lock when they begin."""
 
 
 def sqlite_module() -> ModuleType:
@@ -140,7 +142,7 @@ class Database:
                 process.
         """
         with named_errors(), self._engine.connect() as connection:
-            connection = connection.execution_options(**{_BEGIN_OPTION: "IMMEDIATE"})
+            connection = connection.execution_options(**IMMEDIATE)
             driver = connection.connection.driver_connection
             assert driver is not None  # a checked-out connection has one
             if is_durable:

@@ -60,13 +60,12 @@ def network_type(path: Path, mounts: str) -> str | None:
     return kind if kind in _NETWORK_TYPES or kind.startswith("fuse.") else None
 
 
-def refuse_network(folder: Path) -> None:
+def refuse_network(folder: Path, table: Path = Path("/proc/self/mounts")) -> None:
     """Refuses a data directory on a network file system, where SQLite's locks do not hold.
 
     Raises:
         UnsupportedFileSystemError: It is on one. Systems without /proc are not checked.
     """
-    table = Path("/proc/self/mounts")
     if not table.exists():
         return
     kind = network_type(folder.resolve(), table.read_text(encoding="utf-8", errors="replace"))

@@ -7,44 +7,45 @@ from alembic.config import Config
 from sqlalchemy import Connection
 
 from storage.backup import copy_database
-from storage.engine import named_errors, open_engine
+from storage.engine import IMMEDIATE, named_errors, open_engine
 from storage.errors import SchemaVersionError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def upgrade_database(path: Path, backup: Path, version: str, target: str = "head") -> None:
+def upgrade_database(path: Path, backup: Path, version: str, migrations: Path = MIGRATIONS) -> None:
     """Migrates the database at `path` in one transaction; on failure it stays as it was.
 
     Args:
         path: The database; the caller holds the store's lock.
         backup: Where a copy of it goes first.
         version: What it has now, for the error's text.
-        target: A revision; the newest by default.
+        migrations: The folder of the steps; it is taken to its newest.
 
     Raises:
-        SchemaVersionError: A step failed, or left rows that refer to nothing.
+        SchemaVersionError: A step left rows that refer to nothing.
+        StorageError: A step failed.
     """
     copy_database(path, backup)
     engine = open_engine(path)
     try:
         with named_errors(), engine.connect() as connection:
+            connection = connection.execution_options(**IMMEDIATE)
             driver = connection.connection.driver_connection
             assert driver is not None  # a checked-out connection has one
-            # Batch migrations drop and remake tables; with keys on, that would delete the
-            # referrers.
+            # Batch steps drop and remake tables; with keys on, rows that refer to them would go.
             driver.execute("PRAGMA foreign_keys=OFF")
-            _migrate(connection, version, target)
+            _migrate(connection, version, migrations)
     finally:
         engine.dispose()
 
 
-def _migrate(connection: Connection, version: str, target: str) -> None:
+def _migrate(connection: Connection, version: str, migrations: Path) -> None:
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     with connection.begin():
-        command.upgrade(config, target)
+        command.upgrade(config, "head")
         orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if orphans:
             raise SchemaVersionError(

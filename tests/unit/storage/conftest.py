@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage import RunStore
-from storage.records import Claim, NewRun, RunRecord
+from storage.records import Claim, MetricPoint, NewRun, RunRecord
+from storage.schema import DATABASE_NAME
 
 DATASET = "a" * 64
 
@@ -33,6 +34,20 @@ def clock() -> Clock:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture
+def filled(data_dir: Path) -> Path:
+    """The database of a closed store with one run and some hundred pages of points."""
+    store = RunStore.open(data_dir)
+    store.datasets.add(DATASET, "sums", 10, 0, "{}")
+    store.devices.set_slots(["cpu:0"])
+    run = store.runs.create(NewRun("n", "{}", "sft", "", "m", DATASET, 0, 10))
+    assert store.runs.claim("me") is not None
+    points = [MetricPoint("train/loss", step, step / 7) for step in range(20_000)]
+    store.metrics.append(run.id, 1, points)
+    store.close()
+    return data_dir / DATABASE_NAME
 
 
 @pytest.fixture

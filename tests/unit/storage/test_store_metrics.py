@@ -35,7 +35,7 @@ def test_read_brings_only_what_is_new(store: RunStore, claim: Claimed) -> None:
     assert list(second.points) == _points("eval/nll", range(3, 5))
     assert third.points == ()
     assert third.cursor == second.cursor
-    assert not (first.is_reset or second.is_reset or third.is_reset)
+    assert not any(page.is_reset for page in (first, second, third))
     assert store.metrics.names(run_id) == ("eval/nll", "train/loss")
 
 

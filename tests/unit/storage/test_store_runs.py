@@ -41,7 +41,7 @@ def test_create_queues_a_run_with_what_was_asked(store: RunStore, queue: Queue) 
     assert (run.status, run.control, run.attempt) == (RunStatus.QUEUED, ControlRequest.NONE, 0)
     assert (run.parent_id, run.group, run.seed, run.device) == (parent.id, "seeds", 7, "cuda:1")
     assert run.created_at == run.queued_at == 1_000.0
-    assert run.started_at is run.alive_at is run.lease_until is run.device_slot is None
+    assert (run.started_at, run.alive_at, run.lease_until, run.device_slot) == (None,) * 4
     assert store.run_dir(run.id).is_dir()
 
 
@@ -188,7 +188,7 @@ def test_finish_ends_the_run_and_frees_the_device(
     assert (after.status, after.ended_at) == (status, 1_007.0)
     assert (after.error_kind, after.error_message) == ("E", "why")
     assert after.peak_memory_bytes == 5_000
-    assert after.device_slot is after.lease_until is None
+    assert (after.device_slot, after.lease_until) == (None, None)
     assert store.devices.list()[0].run_id is None
 
 
@@ -255,8 +255,9 @@ def test_the_fence_refuses_every_write_of_an_old_attempt(
 
     assert store.runs.get(run.id) == before
     assert store.metrics.read(run.id).points == ()
-    assert store.notes.samples(run.id) == store.notes.events(run.id) == ()
-    assert store.artifacts.list(run.id) == ()
+    assert not store.notes.samples(run.id)
+    assert not store.notes.events(run.id)
+    assert not store.artifacts.list(run.id)
     write(2)
 
 
@@ -383,7 +384,8 @@ def test_purge_removes_rows_and_files_for_good(
 
     with pytest.raises(RunNotFoundError):
         store.runs.get(run.id)
-    assert store.notes.events(run.id) == store.artifacts.list(run.id) == ()
+    assert not store.notes.events(run.id)
+    assert not store.artifacts.list(run.id)
     assert store.metrics.names(run.id) == ()
     assert not store.run_dir(run.id).exists()
     assert store.runs.get(child.id).parent_id is None
