@@ -32,7 +32,7 @@ BASE_MODELS: dict[str, BaseModel] = {
             description="3 layers, 96 wide, one token a byte. Trains from random weights in "
             "minutes on two cores: for the arithmetic example and other short, narrow tasks.",
             source="scratch",
-            num_parameters=351_168,
+            num_parameters=320_448,
             hidden_size=96,
             num_layers=3,
             vocab_size=259,

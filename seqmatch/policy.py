@@ -1,0 +1,313 @@
+"""A policy: base model, adapter and backspace row.
+
+The logits over actions are `[head(h), h . backspace_row]` with `h` the last hidden state of the live
+prefix. Backspace is only a row of the unembedding, never an input token, so the adapter alone is a
+plain PEFT folder that every PEFT runtime loads and uses without backspace.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import Tensor, nn
+
+from seqmatch.action_space import ActionSpace
+from seqmatch.base_model_loading import (
+    backbone_and_head,
+    load_base,
+    load_tokenizer,
+    read_model,
+    read_tokenizer,
+)
+from seqmatch.base_models import BASE_MODELS
+from seqmatch.config import AdapterConfig
+from seqmatch.errors import ConfigError
+from seqmatch.policy_files import PolicyManifest, read_manifest, write_policy_files
+from seqmatch.single_pass import additive_mask
+from seqmatch.soft_q import chosen_q_and_soft_value
+from seqmatch.text import stop_id
+from seqmatch.types import SinglePassBatch, StateActionValues
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+
+class Policy(nn.Module):
+    """A causal language model as a policy over tokens and, where it has one, backspace."""
+
+    backspace_row: nn.Parameter | None
+
+    def __init__(
+        self,
+        lm: nn.Module,
+        tokenizer: Any,
+        space: ActionSpace,
+        *,
+        base_model: str,
+        adapter: AdapterConfig,
+    ) -> None:
+        """Puts the parts together; the backspace row starts as the mean unembedding row.
+
+        So backspace begins near an average token's logit, whatever offset the logits have.
+        """
+        super().__init__()
+        self.lm = lm
+        self.tokenizer = tokenizer
+        self.space = space
+        self.base_model = base_model
+        self.adapter = adapter
+        plain = lm.get_base_model() if isinstance(lm, PeftModel) else lm
+        # In a tuple, so that they are not registered a second time under another name.
+        self._parts = backbone_and_head(plain, base_model)
+        row = self.head_weight.detach().mean(dim=0).clone() if space.has_backspace else None
+        self.backspace_row = None if row is None else nn.Parameter(row)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.head_weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of hidden states and masks."""
+        return self.head_weight.dtype
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The unembedding, one row a token."""
+        weight: Tensor = self._parts[1].weight  # type: ignore[assignment]
+        return weight
+
+    @property
+    def head_bias(self) -> Tensor | None:
+        """The unembedding's bias, where the model has one."""
+        return getattr(self._parts[1], "bias", None)
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest input, prompt and answer together, where the model has a limit."""
+        limit = getattr(self.lm.config, "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+    def backbone(self, **inputs: Any) -> Any:
+        """Runs the model up to its last hidden states; arguments as in transformers."""
+        return self._parts[0](**inputs)
+
+    def hidden_states(
+        self,
+        input_ids: "Int[Tensor, 'batch slot']",
+        position_ids: "Int[Tensor, 'batch slot'] | None" = None,
+        attention_mask: "Float[Tensor, 'batch 1 slot slot'] | None" = None,
+    ) -> "Float[Tensor, 'batch slot hidden']":
+        """Returns the last hidden state of every slot.
+
+        Without mask and positions attention is plain causal, the fast path. Positions are never
+        passed without a mask: transformers would read them as packed sequences.
+        """
+        output = self.backbone(
+            input_ids=input_ids,
+            position_ids=None if attention_mask is None else position_ids,
+            attention_mask=attention_mask,
+            use_cache=False,
+        )
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def state_action_values(self, batch: SinglePassBatch) -> StateActionValues:
+        """Returns l(y_t|s_t) for t < N and V(s_t) for t <= N by one masked forward pass.
+
+        `V` is the logsumexp over the actions that exist in the state: without backspace where
+        `batch.can_delete` is False. Beyond each row's N all values are 0.
+
+        Source: arXiv 2306.05426, section 3.2 (single-pass processing); see method.md A.5-A.6.
+        """
+        mask = None if batch.attends is None else additive_mask(batch, self.dtype)
+        hidden = self.hidden_states(batch.input_ids, batch.position_ids, mask)
+        num_rows, num_states = batch.state_slot.shape
+        times = torch.arange(num_states, device=hidden.device)
+        is_state = times <= batch.num_actions[:, None]
+        row, time = is_state.nonzero(as_tuple=True)
+        # The last state has no action; a column of False and 0 makes both arrays equally long.
+        is_action = nn.functional.pad(batch.is_action, (0, num_states - batch.is_action.shape[1]))
+        labels = nn.functional.pad(batch.labels, (0, num_states - batch.labels.shape[1]))
+        q, v = chosen_q_and_soft_value(
+            hidden[row, batch.state_slot[row, time]],
+            self.head_weight,
+            self.head_bias,
+            self.backspace_row,
+            labels[row, time],
+            batch.can_delete[row, time],
+            is_action[row, time],
+        )
+        at = row * num_states + time
+        empty = q.new_zeros(num_rows * num_states)
+        chosen = empty.index_copy(0, at, q).view(num_rows, num_states)
+        values = empty.index_copy(0, at, v).view(num_rows, num_states)
+        return StateActionValues(
+            chosen_q=chosen[:, : batch.labels.shape[1]],
+            values=values,
+            is_action=batch.is_action,
+        )
+
+    def step_logits(
+        self,
+        hidden: "Float[Tensor, 'state hidden']",
+        can_delete: "Bool[Tensor, ' state'] | None" = None,
+    ) -> "Float[Tensor, 'state action']":
+        """Returns the logits over actions of some states; -inf for backspace where it is banned.
+
+        Without a backspace row, or with `can_delete` None, only tokens are actions.
+        """
+        logits: Tensor = self._parts[1](hidden)
+        if self.backspace_row is None or can_delete is None:
+            return logits
+        backspace = hidden @ self.backspace_row
+        backspace = backspace.masked_fill(~can_delete, -torch.inf)
+        return torch.cat([logits, backspace[:, None]], dim=1)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Returns what an optimiser may change, by names that stay the same across processes."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+def load_policy(
+    base_model: str,
+    adapter: AdapterConfig,
+    backspace: bool,
+    *,
+    seed: int,
+    device: str | torch.device,
+    models_dir: Path,
+    allowed: Sequence[str] = (),
+) -> Policy:
+    """Returns a fresh policy: the base model with a new adapter and backspace row.
+
+    Args:
+        base_model: A built-in name, or one of `allowed`.
+        adapter: lora adds adapters to all linear layers (not the unembedding), without dropout;
+            full trains every weight.
+        backspace: Whether the policy has the backspace action.
+        seed: For new weights; the global random generator is left alone.
+        device: Where the weights go.
+        models_dir: Where prepared models are.
+        allowed: Folders and hub ids that the operator allowed.
+
+    Raises:
+        ModelLoadError: The base model is not allowed, not there, or not supported.
+        ConfigError: LoRA was asked for on a model that has only random weights.
+    """
+    check_adapter(base_model, adapter)
+    lm = load_base(base_model, seed=seed, models_dir=models_dir, allowed=allowed)
+    tokenizer = load_tokenizer(base_model, models_dir=models_dir, allowed=allowed)
+    if adapter.kind == "lora":
+        lm = _with_new_lora(lm, adapter, base_model, seed)
+    return _assemble(lm, tokenizer, backspace, base_model, adapter).to(device)
+
+
+def check_adapter(base_model: str, adapter: AdapterConfig) -> None:
+    """Refuses an adapter that makes no sense on a base model.
+
+    Raises:
+        ConfigError: LoRA on a model from scratch: nothing was learned that an adapter could adapt.
+    """
+    known = BASE_MODELS.get(base_model)
+    if known is not None and known.source == "scratch" and adapter.kind != "full":
+        raise ConfigError(
+            f"adapter.kind is {adapter.kind!r}, but {base_model} starts from random weights: "
+            "train all of them with adapter.kind 'full'"
+        )
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Writes the policy: PEFT adapter files, or the whole model with its tokenizer for full.
+
+    Beside them stand `backspace.safetensors` (where there is the action) and `seqmatch.json`.
+
+    Raises:
+        OSError: A file could not be written.
+    """
+    write_policy_files(
+        folder,
+        lm=policy.lm,
+        tokenizer=policy.tokenizer,
+        backspace_row=policy.backspace_row,
+        manifest=PolicyManifest(
+            base_model=policy.base_model,
+            adapter=policy.adapter,
+            backspace=policy.space.has_backspace,
+            stop_id=policy.space.eos_id,
+        ),
+    )
+
+
+def load_saved_policy(
+    folder: Path, *, device: str | torch.device, models_dir: Path, allowed: Sequence[str] = ()
+) -> Policy:
+    """Returns the policy that `save_policy` wrote, ready to answer or to train on.
+
+    Raises:
+        ModelLoadError: A file is missing, damaged or not safetensors, or the base model is not
+            there.
+    """
+    manifest, backspace_row = read_manifest(folder)
+    base_model, adapter = manifest.base_model, manifest.adapter
+    if adapter.kind == "full":
+        lm: nn.Module = read_model(str(folder))
+        tokenizer = read_tokenizer(str(folder))
+    else:
+        base = load_base(base_model, seed=0, models_dir=models_dir, allowed=allowed)
+        lm = PeftModel.from_pretrained(base, str(folder), is_trainable=True)
+        tokenizer = load_tokenizer(base_model, models_dir=models_dir, allowed=allowed)
+    policy = _assemble(lm, tokenizer, manifest.backspace, base_model, adapter)
+    if policy.backspace_row is not None and backspace_row is not None:
+        with torch.no_grad():
+            policy.backspace_row.copy_(backspace_row)
+    return policy.to(device)
+
+
+def _assemble(
+    lm: nn.Module, tokenizer: Any, backspace: bool, base_model: str, adapter: AdapterConfig
+) -> Policy:
+    space = action_space(tokenizer, int(_output_rows(lm)), backspace)
+    return Policy(lm, tokenizer, space, base_model=base_model, adapter=adapter)
+
+
+def action_space(tokenizer: Any, vocab_size: int, backspace: bool) -> ActionSpace:
+    """Returns the action space of a model with this tokenizer and so many unembedding rows.
+
+    Noise never pushes special tokens or rows that no token has (vocabularies are often padded).
+    """
+    eos_id = stop_id(tokenizer)
+    special = {key for key, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special |= {*tokenizer.all_special_ids, *range(len(tokenizer), vocab_size), eos_id}
+    pad_id = tokenizer.pad_token_id
+    return ActionSpace(
+        vocab_size=vocab_size,
+        eos_id=eos_id,
+        pad_id=eos_id if pad_id is None else pad_id,
+        bos_id=tokenizer.bos_token_id,
+        has_backspace=backspace,
+        unpushable=frozenset(special),
+    )
+
+
+def _output_rows(lm: nn.Module) -> int:
+    return int(lm.get_output_embeddings().weight.shape[0])  # type: ignore[operator]
+
+
+def _with_new_lora(lm: nn.Module, adapter: AdapterConfig, base_model: str, seed: int) -> nn.Module:
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=adapter.rank,
+        lora_alpha=adapter.scaling,
+        target_modules="all-linear",
+        lora_dropout=0.0,
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        wrapped: nn.Module = get_peft_model(lm, config)
+    # What stands in the adapter's files: a name, never where this machine keeps the weights.
+    wrapped.peft_config["default"].base_model_name_or_path = base_model  # type: ignore[union-attr, index]
+    return wrapped
