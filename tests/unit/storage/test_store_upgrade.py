@@ -102,7 +102,7 @@ def _layout(database: Path) -> dict[str, Any]:
                     is_strict,
                     connection.execute(f"PRAGMA table_xinfo('{table}')").fetchall(),
                     connection.execute(f"PRAGMA foreign_key_list('{table}')").fetchall(),
-                    sorted(connection.execute(f"PRAGMA index_list('{table}')").fetchall()),
+                    sorted(row[1:] for row in connection.execute(f"PRAGMA index_list('{table}')")),
                 )
     return found
 
