@@ -124,7 +124,8 @@ def _checked_version(path: Path, *, is_thorough: bool) -> str:
     """Returns the schema version of a database that is ours and sound."""
     if not path.is_file() or path.stat().st_size == 0:
         raise _damaged(path, "it is empty, or not a file")
-    was_unclean = path.with_name(path.name + "-wal").exists()
+    leftovers = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
+    was_unclean = any(leftover.exists() for leftover in leftovers)
     with named_errors():
         connection = sqlite_module().connect(
             f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=10
