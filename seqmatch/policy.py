@@ -1,8 +1,8 @@
 """A policy: base model, adapter and backspace row.
 
-The logits over actions are `[head(h), h . backspace_row]` with `h` the last hidden state of the live
-prefix. Backspace is only a row of the unembedding, never an input token, so the adapter alone is a
-plain PEFT folder that every PEFT runtime loads and uses without backspace.
+The logits over actions are `[head(h), h . backspace_row]` with `h` the last hidden state of the
+live prefix. Backspace is only a row of the unembedding, never an input token, so the adapter alone
+is a plain PEFT folder that every PEFT runtime loads and uses without backspace.
 """
 
 from collections.abc import Sequence
@@ -86,9 +86,14 @@ class Policy(nn.Module):
         return getattr(self._parts[1], "bias", None)
 
     @property
+    def lm_config(self) -> Any:
+        """The model's config, as transformers has it."""
+        return self.lm.config
+
+    @property
     def max_positions(self) -> int | None:
         """The longest input, prompt and answer together, where the model has a limit."""
-        limit = getattr(self.lm.config, "max_position_embeddings", None)
+        limit = getattr(self.lm_config, "max_position_embeddings", None)
         return int(limit) if limit else None
 
     def backbone(self, **inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The files of a saved policy: what is written beside the model's own, and what is accepted back."""
+"""The files of a saved policy: what is written beside the model's own, and what is accepted."""
 
 import json
 from pathlib import Path

@@ -52,7 +52,8 @@ def choose_by_uniform(
     offset = torch.searchsorted(cdf, target - below, right=True)
     # Rounding may put the target at the very end: then the last action that has weight is meant.
     last = _last_positive(inside)
-    return (block * width + torch.minimum(offset, last))[:, 0]
+    chosen: Tensor = (block * width + torch.minimum(offset, last))[:, 0]
+    return chosen
 
 
 def _last_positive(weights: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def byte_llama_config() -> LlamaConfig:
-    """Returns the config of `byte-llama-small`: 3 layers, 96 wide, 6 heads that share 2 KV heads."""
+    """Returns the config of `byte-llama-small`: 3 layers, 96 wide, 6 heads on 2 KV heads."""
     return LlamaConfig(
         vocab_size=NUM_BYTES + 3,
         hidden_size=96,

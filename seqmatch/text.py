@@ -1,8 +1,8 @@
 """From text to tokens and back, the same way for training and for answering.
 
-Prompt and answer are tokenised apart, so the prompt's tokens while training are those while answering.
-The text of users is never read as special tokens: a demonstration that contains "<|im_end|>" as text
-gets the tokens of these ten characters.
+Prompt and answer are tokenised apart, so the prompt's tokens in training are those in answering.
+The text of users is never read as special tokens: a demonstration that contains "<|im_end|>" as
+text gets the tokens of these ten characters.
 """
 
 from collections.abc import Sequence

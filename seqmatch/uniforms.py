@@ -1,7 +1,7 @@
 """Uniform random numbers that are a function of (seed, row, index) and of nothing else.
 
-So two policies, or one policy with and without backspace, meet the same random numbers, whatever else
-is in their batch and in whatever order it is computed.
+So two policies, or one policy with and without backspace, meet the same random numbers, whatever
+else is in their batch and in whatever order it is computed.
 """
 
 import numpy as np
