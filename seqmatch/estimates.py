@@ -1,0 +1,141 @@
+"""What a run will roughly need, from its config alone.
+
+Estimates, not bounds: within a factor of about two for the built-in models on CPU, cruder elsewhere.
+
+Memory = process + 4 bytes a weight + 12 bytes a trained weight (gradient and AdamW's two moments) +
+activations of one pass + two chunks of logits + key/value cache while sampling.
+Time = steps x (operations of a step / rate + overhead) + rounds of sampling.
+
+Operations of one input position: 2 a weight forward, 2 backward to the activations, and 2 more for
+a trained weight's gradient; the unembedding is computed once more in backward.
+The constants were fitted to measurements on two cores of a 2.5 GHz server.
+"""
+
+from dataclasses import dataclass
+
+from seqmatch.base_models import BASE_MODELS, BaseModel
+from seqmatch.config import AdapterConfig, RunConfig
+from seqmatch.micro_batches import BUDGET_BYTES
+from seqmatch.objectives import SequenceMatchConfig
+
+PROCESS_BYTES = 550e6
+"""torch, transformers and peft in memory, without a model."""
+ACTIVATIONS_PER_LAYER = 24
+"""Numbers kept for backward, a position, a layer and a unit of width."""
+LORA_WIDTHS_PER_LAYER = 18
+"""Inputs plus outputs of a layer's linear maps, in widths."""
+LOGIT_CHUNK = 256
+SHARE_OF_LIMIT = 0.25
+"""Assumed mean length of a row, as a share of the limit, where it is not known."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a kind of device does."""
+
+    flops: float
+    """Operations per second in training."""
+    decode_flops: float
+    """The same while sampling, one position a row at a time."""
+    bytes_per_second: float
+    """At which all weights are read for one sampled token."""
+    seconds_per_layer: float
+    """Overhead of one layer's forward and backward pass."""
+
+
+CPU = Speed(75e9, 13e9, 6e9, 0.005)
+GPU = Speed(2e13, 2e12, 1e12, 0.002)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will roughly need."""
+
+    memory_bytes: int
+    seconds: float
+
+
+def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
+    """Returns memory and time of a run.
+
+    Args:
+        config: The run. A base model that is not built in is taken to be like SmolLM2.
+        mean_tokens: Mean length of a row, prompt and answer; by default a quarter of the limit.
+    """
+    model = BASE_MODELS.get(config.base_model, BASE_MODELS["smollm2-135m-instruct"])
+    objective = config.objective
+    has_rollouts = isinstance(objective, SequenceMatchConfig)
+    length = mean_tokens or SHARE_OF_LIMIT * config.data.max_tokens
+    batch_size = config.optimization.batch_size
+    memory = estimate_memory_bytes(
+        model, config.adapter, batch_size, config.data.max_tokens, has_rollouts
+    )
+    speed = GPU if config.device.startswith("cuda") else CPU
+    step = estimate_step_seconds(model, config.adapter, batch_size * length, speed)
+    seconds = step * config.optimization.num_steps
+    if isinstance(objective, SequenceMatchConfig):
+        sampled_steps = (1.0 - objective.warmup_fraction) * config.optimization.num_steps
+        rounds = sampled_steps / objective.rollouts.every
+        new_tokens = min(objective.rollouts.max_new_tokens, length)
+        seconds += step * sampled_steps  # as many replayed rollouts again
+        seconds += rounds * estimate_sampling_seconds(
+            model, objective.rollouts.batch_size, new_tokens, speed
+        )
+    return Estimate(memory, seconds)
+
+
+def estimate_memory_bytes(
+    model: BaseModel,
+    adapter: AdapterConfig,
+    batch_size: int,
+    max_tokens: int,
+    has_rollouts: bool,
+) -> int:
+    """Returns the peak memory of training, in bytes, by the formula of this module.
+
+    Args:
+        model: Numbers of the base model.
+        adapter: What is trained.
+        batch_size: Demonstrations a step.
+        max_tokens: Limit on a row's prompt and answer.
+        has_rollouts: Whether as many replayed rollouts are trained on too.
+    """
+    positions = batch_size * max_tokens * (2 if has_rollouts else 1)
+    weights = 4.0 * model.num_parameters + 12.0 * num_trained(model, adapter)
+    activations = 4.0 * positions * ACTIVATIONS_PER_LAYER * model.num_layers * model.hidden_size
+    activations = min(activations, BUDGET_BYTES)  # larger batches go through in several passes
+    logits = 2 * 4.0 * LOGIT_CHUNK * model.vocab_size
+    cache = (1 << 30) if has_rollouts and model.num_parameters > 10e6 else 0
+    return int(PROCESS_BYTES + weights + activations + logits + cache)
+
+
+def estimate_step_seconds(
+    model: BaseModel, adapter: AdapterConfig, positions: float, speed: Speed = CPU
+) -> float:
+    """Returns the time of one optimiser step over so many input positions, in seconds."""
+    flops = estimate_step_flops(model, adapter, positions)
+    return flops / speed.flops + speed.seconds_per_layer * (model.num_layers + 2)
+
+
+def estimate_step_flops(model: BaseModel, adapter: AdapterConfig, positions: float) -> float:
+    """Returns the operations of one optimiser step: (4P + 2 trained + 2 unembedding) a position."""
+    trained = num_trained(model, adapter)
+    head = model.hidden_size * model.vocab_size
+    return positions * (4.0 * model.num_parameters + 2.0 * trained + 2.0 * head)
+
+
+def estimate_sampling_seconds(
+    model: BaseModel, num_rows: int, new_tokens: float, speed: Speed = CPU
+) -> float:
+    """Returns the time of sampling so many tokens for each of some rows, in seconds."""
+    compute = 2.0 * model.num_parameters * num_rows / speed.decode_flops
+    reading = 4.0 * model.num_parameters / speed.bytes_per_second
+    overhead = speed.seconds_per_layer * (model.num_layers + 2) / 3
+    return new_tokens * (max(compute, reading) + overhead)
+
+
+def num_trained(model: BaseModel, adapter: AdapterConfig) -> int:
+    """Returns about how many weights are trained."""
+    if adapter.kind == "full":
+        return model.num_parameters
+    return LORA_WIDTHS_PER_LAYER * adapter.rank * model.hidden_size * model.num_layers
