@@ -14,3 +14,15 @@ QUIET: dict[str, Any] = {
 
 POLLING: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "once"}
 """An event of a timer: outside the queue, and never a second before the first has answered."""
+
+FOLLOWING: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
+"""An event of typing or sliding: the last value wins, those in between may be skipped."""
+
+BUSY: dict[str, Any] = {**QUIET, "show_progress": "minimal"}
+"""An event that takes a moment, such as reading an upload."""
+
+WITH_THEME = (
+    "(...values) => { values[values.length - 1] = "
+    "document.body.classList.contains('dark') ? 'dark' : 'light'; return values; }"
+)
+"""JavaScript of an event whose last input is the theme: only the browser knows it."""

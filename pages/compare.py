@@ -1,0 +1,130 @@
+"""The Compare page: the same prompts and random numbers for several policies, side by side.
+
+`?comparison=TASK` shows a comparison again, `?runs=A,B` chooses runs beforehand.
+"""
+
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from pages import compare_actions as actions
+from pages.components.config_form import build_input
+from pages.components.events import FOLLOWING, POLLING, QUIET
+from pages.feedback import handler
+from pages.links import KEEP_ADDRESS
+from pages.page import AppContext, Page
+
+BASIC = ("temperature", "max_new_tokens", "seed")
+
+
+def build(context: AppContext) -> None:
+    """Builds the page and wires it."""
+    task = gr.Textbox(visible=False, elem_id="compare-task")
+    address = gr.Textbox(visible=False, elem_id="compare-address")
+    request, held_out = _build_request()
+    with gr.Row(elem_classes=["button-row"]):
+        compare = gr.Button("Compare", variant="primary", elem_id="compare-start")
+        stop = gr.Button("Stop", visible=False, elem_id="compare-stop")
+    status = gr.HTML(elem_id="compare-status")
+    replay, play, columns, table = _build_results()
+    timer = gr.Timer(0.7, active=False)
+    player = gr.Timer(0.35, active=False)
+    seen = gr.State(-1)
+
+    results: list[Any] = [status, columns, table, replay, play, stop, timer, seen]
+    show = handler(actions.show, context)
+    gr.on(
+        None,
+        handler(actions.from_address, context),
+        outputs=[*request, held_out[0], task],
+        **QUIET,
+    ).then(show, task, results, **QUIET)
+    compare.click(handler(actions.submit, context), request, [status, task, address], **QUIET).then(
+        show, task, results, **QUIET
+    ).then(None, address, js=KEEP_ADDRESS)
+    timer.tick(handler(actions.poll, context), [task, seen], results, **POLLING)
+    stop.click(handler(actions.stop, context), task, [status], **QUIET)
+    replay.input(handler(actions.replay, context), [task, replay], columns, **FOLLOWING)
+    play.click(actions.play, replay, [player, replay, play], **QUIET)
+    player.tick(
+        handler(actions.play_on, context),
+        [task, replay],
+        [replay, columns, player, play],
+        **POLLING,
+    )
+    held_out[-1].click(
+        handler(actions.held_out_prompts, context),
+        [*held_out[:-1]],
+        [request[0], status],
+        **QUIET,
+    )
+
+
+def _build_request() -> tuple[list[Component], list[Any]]:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            prompts = gr.Textbox(
+                label="Prompts",
+                info="One a line; write \\n for a line break inside a prompt.",
+                lines=4,
+                max_lines=12,
+                placeholder="123+456=",
+                elem_id="compare-prompts",
+            )
+            with gr.Accordion("Take held-out prompts", open=False, elem_id="compare-heldout"):
+                held_out = _build_held_out()
+        with gr.Column(scale=2, min_width=320):
+            policies = gr.Dropdown(
+                choices=[],
+                multiselect=True,
+                max_choices=actions.MAX_POLICIES,
+                label="Policies",
+                info="Base models and trained runs, up to four.",
+                elem_id="compare-policies",
+            )
+            backspace = gr.CheckboxGroup(
+                choices=[("with backspace", "on"), ("without backspace", "off")],
+                value=["on", "off"],
+                label="Backspace action",
+                info="Off masks the action: the same weights may not take anything back.",
+                elem_id="compare-backspace",
+            )
+    decoding: list[Component] = []
+    with gr.Row(elem_classes=["form-grid"]):
+        decoding += [build_input(one, "compare", {}) for one in actions.FIELDS if one.path in BASIC]
+    with gr.Accordion("Advanced", open=False), gr.Row(elem_classes=["form-grid"]):
+        rest = [one for one in actions.FIELDS if one.path not in BASIC]
+        decoding += [build_input(one, "compare", {}) for one in rest]
+    return [prompts, policies, backspace, *decoding], held_out
+
+
+def _build_held_out() -> list[Any]:
+    dataset = gr.Dropdown(
+        choices=[], label="Demonstrations", info="A stored set.", elem_id="compare-dataset"
+    )
+    with gr.Row(elem_classes=["form-grid"]):
+        number = gr.Number(4, label="How many", info="1 to 32 prompts.", elem_id="compare-number")
+        seed = gr.Number(
+            0,
+            label="Split seed",
+            info="As in the runs: what they held out they have not seen.",
+            elem_id="compare-split-seed",
+        )
+    take = gr.Button("Take these prompts", size="sm", elem_id="compare-take")
+    return [dataset, number, seed, take]
+
+
+def _build_results() -> tuple[gr.Slider, gr.Button, gr.HTML, gr.HTML]:
+    with gr.Row(equal_height=True, elem_classes=["replay-row"]):
+        replay = gr.Slider(
+            0, 1, 1, step=1, label="Replay: actions shown", visible=False, elem_id="compare-replay"
+        )
+        play = gr.Button("Play", visible=False, scale=0, min_width=96, elem_id="compare-play")
+    columns = gr.HTML(elem_id="compare-columns")
+    with gr.Accordion("All answers as a table", open=False, elem_id="compare-table-fold"):
+        table = gr.HTML(elem_id="compare-table")
+    return replay, play, columns, table
+
+
+PAGE = Page("Compare", "/compare", build)

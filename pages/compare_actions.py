@@ -1,0 +1,251 @@
+"""The handlers of the Compare page: what the store holds of a comparison, as updates."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+from pydantic import ValidationError
+from seqmatch.demonstrations import split
+
+from pages.components.plain import Tone, plain
+from pages.lane import failure, pieces_of, waiting
+from pages.links import link
+from pages.page import AppContext
+from pages.presenters import comparison
+from pages.presenters.form_fields import FormField, Value, allowed, model_fields
+from pages.presenters.policy_choices import policy_choices, policy_ref, policy_value
+from pages.presenters.training_choices import dataset_choices
+from seqmatch.config import DecodingConfig
+from seqmatch.errors import ConfigError
+from seqmatch.ingest import read_frozen
+from seqmatch.jobs.task_types import GenerateChunk, GenerateRequest
+from storage.errors import NotFoundError
+from storage.records import TaskRecord, TaskStatus
+
+KIND = "generate"
+MAX_POLICIES = 4
+MAX_PROMPTS = 32
+FIELDS: tuple[FormField, ...] = tuple(model_fields(DecodingConfig))
+BASIC = ("temperature", "max_new_tokens", "seed")
+ORDER = (
+    *(one.path for one in FIELDS if one.path in BASIC),
+    *(one.path for one in FIELDS if one.path not in BASIC),
+)
+"""The decoding settings in the order of the page's inputs."""
+
+
+def from_address(context: AppContext, request: gr.Request) -> list[Any]:
+    """Fills the form from the address: a comparison shown again, or runs chosen beforehand."""
+    choices = policy_choices(context.store.runs.list(), context.allowed_models)
+    datasets = dataset_choices(context.store.datasets.list())
+    known = [value for _, value in choices]
+    asked = _stored(context, str(request.query_params.get("comparison", "")))
+    if asked is None:
+        runs = str(request.query_params.get("runs", "")).split(",")
+        wanted = [f"run:{run}" for run in runs if f"run:{run}" in known][:MAX_POLICIES]
+        values = [gr.skip(), gr.update(choices=choices, value=wanted), gr.skip()]
+        decoding = [gr.skip()] * len(ORDER)
+        task_id = ""
+    else:
+        task_id, form = asked
+        chosen = [value for value in map(policy_value, form.policies) if value in known]
+        values = [
+            "\n".join(prompt.replace("\n", "\\n") for prompt in form.prompts),
+            gr.update(choices=choices, value=chosen),
+            ["on" if one else "off" for one in form.backspace],
+        ]
+        settings = form.decoding.model_dump()
+        decoding = [settings[path] for path in ORDER]
+    first = datasets[0][1] if datasets else None
+    return [*values, *decoding, gr.update(choices=datasets, value=first), task_id]
+
+
+def submit(
+    context: AppContext,
+    prompts: str,
+    policies: Sequence[str],
+    backspace: Sequence[str],
+    *rest: Value,
+) -> list[Any]:
+    """Queues a comparison; says at once what is missing."""
+    try:
+        request = read_request(context, prompts, policies, backspace, rest)
+    except ConfigError as error:
+        return [plain(f"⚠ {error}", "problem"), gr.skip(), ""]
+    task = context.store.tasks.submit(KIND, request.model_dump_json())
+    context.ensure_runner()
+    return [
+        plain("Waiting for the worker …", "waiting"),
+        task.id,
+        link("compare", comparison=task.id),
+    ]
+
+
+def read_request(
+    context: AppContext,
+    prompts: str,
+    policies: Sequence[str],
+    backspace: Sequence[str],
+    settings: Sequence[Value],
+) -> GenerateRequest:
+    """Makes the request of the form.
+
+    Raises:
+        ConfigError: something is missing or has a value that it may not have.
+    """
+    lines = [line.replace("\\n", "\n") for line in prompts.split("\n") if line.strip()]
+    if not 1 <= len(lines) <= MAX_PROMPTS:
+        raise ConfigError(f"{len(lines)} prompts; give 1 to {MAX_PROMPTS}, one a line")
+    if not 1 <= len(policies) <= MAX_POLICIES:
+        raise ConfigError(f"{len(policies)} policies; choose 1 to {MAX_POLICIES}")
+    if not backspace:
+        raise ConfigError("choose with backspace, without backspace, or both")
+    runs = context.store.runs.list()
+    return GenerateRequest(
+        prompts=lines,
+        policies=[policy_ref(one, runs, context.allowed_models) for one in policies],
+        backspace=[mode == "on" for mode in ("on", "off") if mode in backspace],
+        decoding=_decoding(settings),
+    )
+
+
+def show(context: AppContext, task_id: str) -> list[Any]:
+    """Shows a comparison as far as it is, and follows it until it ends."""
+    return _shown(context, task_id, -1)
+
+
+def poll(context: AppContext, task_id: str, seen: int) -> list[Any]:
+    """Shows what is new of a comparison."""
+    return _shown(context, task_id, seen)
+
+
+def stop(context: AppContext, task_id: str) -> str:
+    """Asks the worker to stop; what was written stays."""
+    if task_id:
+        context.store.tasks.cancel(task_id)
+    return plain("Stopping …", "waiting")
+
+
+def replay(context: AppContext, task_id: str, upto: float) -> str:
+    """Shows every answer after its first `upto` actions."""
+    task = _task(context, task_id)
+    if task is None:
+        return ""
+    request, answers = _gathered(context, task)
+    end = comparison.longest(answers.values())
+    return comparison.comparison_html(request, answers, int(upto) if upto < end else None)
+
+
+def play(upto: float) -> list[Any]:
+    """Starts the replay from the beginning."""
+    del upto
+    return [gr.Timer(active=True), gr.update(value=0), gr.update(interactive=False)]
+
+
+def play_on(context: AppContext, task_id: str, upto: float) -> list[Any]:
+    """Goes one action on; ends after the last one."""
+    task = _task(context, task_id)
+    if task is None:
+        return [gr.skip(), gr.skip(), gr.Timer(active=False), gr.update(interactive=True)]
+    request, answers = _gathered(context, task)
+    end = comparison.longest(answers.values())
+    now = min(int(upto) + 1, end)
+    html = comparison.comparison_html(request, answers, now if now < end else None)
+    is_over = now >= end
+    return [
+        gr.update(value=now),
+        html,
+        gr.Timer(active=not is_over),
+        gr.update(interactive=is_over),
+    ]
+
+
+def held_out_prompts(
+    context: AppContext, dataset_id: str | None, number: float | None, seed: float | None
+) -> list[Any]:
+    """Takes the first held-out prompts of a set, split as its runs split it by default."""
+    count = int(number or 0)
+    if not dataset_id or not 1 <= count <= MAX_PROMPTS:
+        return [gr.skip(), plain(f"⚠ Choose a set and 1 to {MAX_PROMPTS} prompts.", "problem")]
+    rows = read_frozen(context.store.datasets.folder(dataset_id))
+    _, held_out = split(rows, 0.1, int(seed or 0))
+    texts = [row.prompt for index in held_out if isinstance((row := rows[index]).prompt, str)]
+    shown = [text.replace("\n", "\\n") for text in texts[:count] if isinstance(text, str)]
+    if not shown:
+        return [gr.skip(), plain("⚠ The held-out rows are conversations, not prompts.", "problem")]
+    return ["\n".join(shown), ""]
+
+
+def _shown(context: AppContext, task_id: str, seen: int) -> list[Any]:
+    task = _task(context, task_id)
+    if task is None:
+        words = "This comparison is no longer here." if task_id else ""
+        return [plain(words, "problem"), *_empty_results(), gr.Timer(active=False), -1]
+    outputs = context.store.tasks.output(task.id)
+    last = outputs[-1].seq if outputs else 0
+    if last == seen and not task.status.is_final:
+        return [_status(task, 0, 0), *([gr.skip()] * 7)]
+    request, answers = _gathered(context, task)
+    end = comparison.longest(answers.values())
+    num_done = sum(answer.is_done for answer in answers.values())
+    rows = comparison.table_rows(answers.values())
+    is_over = task.status.is_final
+    return [
+        _status(task, num_done, len(answers)),
+        comparison.comparison_html(request, answers, None),
+        comparison.table_html(rows),
+        gr.update(maximum=max(end, 1), value=end, visible=is_over and end > 1),
+        gr.update(visible=is_over and end > 1, interactive=True),
+        gr.update(visible=not is_over),
+        gr.Timer(active=not is_over),
+        last,
+    ]
+
+
+def _gathered(context: AppContext, task: TaskRecord) -> tuple[GenerateRequest, comparison.Answers]:
+    request = GenerateRequest.model_validate_json(task.payload_json)
+    return request, comparison.gather(request, pieces_of(context.store, task.id, GenerateChunk))
+
+
+def _task(context: AppContext, task_id: str) -> TaskRecord | None:
+    try:
+        task = context.store.tasks.get(task_id) if task_id else None
+    except NotFoundError:
+        return None
+    return task if task is not None and task.kind == KIND else None
+
+
+def _stored(context: AppContext, task_id: str) -> tuple[str, GenerateRequest] | None:
+    task = _task(context, task_id)
+    if task is None:
+        return None
+    return task.id, GenerateRequest.model_validate_json(task.payload_json)
+
+
+def _status(task: TaskRecord, num_done: int, total: int) -> str:
+    if not task.status.is_final:
+        words = waiting(task, f"Writing: {num_done} of {total} answers done")
+        return plain(words, "waiting")
+    tone: Tone = "good" if task.status is TaskStatus.COMPLETED else "problem"
+    if task.status is TaskStatus.COMPLETED:
+        return plain(f"{total} answers. The address of this page shows them again.", tone)
+    return plain(f"⚠ {num_done} of {total} answers were finished. {failure(task)}", tone)
+
+
+def _empty_results() -> list[Any]:
+    hidden = gr.update(visible=False)
+    empty = plain("Write a prompt, choose policies, and press Compare.", "empty")
+    return [empty, "", hidden, hidden, hidden]
+
+
+def _decoding(settings: Sequence[Value]) -> DecodingConfig:
+    values = dict(zip(ORDER, settings, strict=True))
+    try:
+        return DecodingConfig.model_validate(values)
+    except ValidationError as error:
+        fields = {one.path: one for one in FIELDS}
+        problem = error.errors()[0]
+        item = fields[str(problem["loc"][0])]
+        raise ConfigError(
+            f"{item.title}: {problem['input']} is not allowed; allowed: {allowed(item)}"
+        ) from error

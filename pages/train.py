@@ -1,0 +1,181 @@
+"""The Train page: demonstrations, a base model and an objective in; queued runs out.
+
+`?clone=RUN` fills the form with a run's config, `?dataset=SET` chooses the demonstrations.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+from seqmatch.objectives.catalogue import OBJECTIVES
+
+from pages import model_preparation, train_actions
+from pages.components.config_form import build_input, build_section
+from pages.components.events import FOLLOWING, QUIET
+from pages.feedback import handler
+from pages.links import GO_TO
+from pages.page import AppContext, Page
+from pages.presenters.form_fields import SECTIONS, Value, objective_defaults
+from pages.presenters.training_choices import model_choices
+
+FIRST_OBJECTIVE = "sequence_match"
+FIRST_VALUES: Mapping[str, Value] = {
+    "objective.kind": FIRST_OBJECTIVE,
+    "adapter.kind": "full",
+    "objective.corruption.alphabet": "vocabulary",
+    **objective_defaults(FIRST_OBJECTIVE),
+}
+"""What the form shows before the address or a person says otherwise."""
+
+COSTS = ("name", "optimization.num_steps", "optimization.batch_size", "optimization.learning_rate")
+DIVERGENCE = "objective.divergence"
+BACKSPACE = "objective.backspace"
+
+
+def build(context: AppContext) -> None:
+    """Builds the page and wires it."""
+    parent = gr.Textbox(visible=False, elem_id="train-parent")
+    address = gr.Textbox(visible=False, elem_id="train-address")
+    empty = gr.Markdown(
+        "There are no demonstrations yet. [Add some first](demonstrations): a bundled example is "
+        "one click.",
+        visible=False,
+        elem_id="train-empty",
+    )
+    with gr.Row(equal_height=False, elem_classes=["train-columns"]):
+        with gr.Column(scale=3, min_width=320):
+            controls, note, prepare, prepared = _build_sources(context)
+            cards = _build_objective(controls)
+            _build_costs(controls)
+            _build_advanced(controls)
+        with gr.Column(scale=2, min_width=320, elem_classes=["train-aside"]):
+            estimate, problems, start, status, command = _build_start()
+    again = gr.Timer(1.0, active=False)
+    fields = [controls[item.path] for item in train_actions.FIELDS]
+    inputs = [*(controls[path] for path in train_actions.FIXED), *fields]
+    shown = [controls["seed"], *cards, note, prepare, estimate, command, problems, *fields]
+    refresh = handler(train_actions.refresh, context)
+
+    _wire_form(context, controls, inputs, fields, (refresh, shown))
+    gr.on(
+        None,
+        handler(train_actions.prefill, context),
+        outputs=[empty, *inputs, parent],
+        **QUIET,
+    ).then(refresh, inputs, shown, **QUIET)
+    gr.on(
+        [start.click, again.tick],
+        handler(train_actions.start, context),
+        [parent, *inputs],
+        [status, again, address],
+        **QUIET,
+    ).then(None, address, js=GO_TO)
+    model_preparation.wire(context, prepare, prepared, (refresh, inputs, shown))
+
+
+def _build_sources(
+    context: AppContext,
+) -> tuple[dict[str, Component], gr.HTML, gr.Button, gr.HTML]:
+    gr.Markdown("### Learn from")
+    controls: dict[str, Component] = {}
+    with gr.Row(elem_classes=["form-grid"]):
+        controls["data.dataset"] = gr.Dropdown(
+            choices=[], label="Demonstrations", info="A stored set.", elem_id="train-dataset"
+        )
+        controls["base_model"] = gr.Dropdown(
+            choices=model_choices(context.allowed_models),
+            value="byte-llama-small",
+            label="Base model",
+            info="What training starts from.",
+            elem_id="train-base-model",
+        )
+    note = gr.HTML(elem_id="train-model-note")
+    prepare = gr.Button("Prepare SmolLM2", visible=False, size="sm", elem_id="train-prepare")
+    prepared = gr.HTML(elem_id="train-prepare-status")
+    return controls, note, prepare, prepared
+
+
+def _build_objective(controls: dict[str, Component]) -> list[Component]:
+    gr.Markdown("### Minimise")
+    controls["objective.kind"] = gr.Radio(
+        choices=[(info.title, kind) for kind, info in OBJECTIVES.items()],
+        value=FIRST_OBJECTIVE,
+        label="Objective",
+        elem_id="train-objective-kind",
+    )
+    objective_card = gr.Markdown(elem_id="train-objective-card", elem_classes=["formula-card"])
+    controls[DIVERGENCE] = build_input(_field(DIVERGENCE), "train", FIRST_VALUES)
+    divergence_card = gr.Markdown(elem_id="train-divergence-card", elem_classes=["formula-card"])
+    controls[BACKSPACE] = build_input(_field(BACKSPACE), "train", FIRST_VALUES)
+    return [objective_card, divergence_card]
+
+
+def _build_costs(controls: dict[str, Component]) -> None:
+    gr.Markdown("### Spend")
+    with gr.Row(elem_classes=["form-grid"]):
+        for path in COSTS[1:]:
+            controls[path] = build_input(_field(path), "train", FIRST_VALUES)
+        controls["seed"] = gr.Textbox(value="0", label="Seeds", max_lines=1, elem_id="train-seeds")
+        controls["name"] = build_input(_field("name"), "train", FIRST_VALUES)
+
+
+def _build_advanced(controls: dict[str, Component]) -> None:
+    with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
+        for title in dict.fromkeys(SECTIONS.values()):
+            items = [
+                item
+                for item in train_actions.FIELDS
+                if item.section == title and item.path not in controls
+            ]
+            if items:
+                gr.Markdown(f"#### {title}")
+                controls.update(build_section(items, "train", FIRST_VALUES))
+
+
+def _build_start() -> tuple[gr.HTML, gr.HTML, gr.Button, gr.HTML, gr.Code]:
+    gr.Markdown("### Before the start")
+    estimate = gr.HTML(elem_id="train-estimate")
+    problems = gr.HTML(elem_id="train-problems")
+    start = gr.Button("Start training", variant="primary", elem_id="train-start")
+    status = gr.HTML(elem_id="train-status")
+    with gr.Accordion("The same as a command", open=False, elem_id="train-command-fold"):
+        command = gr.Code(
+            language="shell",
+            interactive=False,
+            wrap_lines=True,
+            lines=2,
+            show_label=False,
+            elem_id="train-command",
+        )
+    return estimate, problems, start, status, command
+
+
+def _wire_form(
+    context: AppContext,
+    controls: Mapping[str, Component],
+    inputs: list[Component],
+    fields: list[Component],
+    follow: tuple[Any, list[Component]],
+) -> None:
+    refresh, shown = follow
+    chosen = {
+        "objective.kind": train_actions.choose_objective,
+        "base_model": train_actions.choose_model,
+        "data.dataset": handler(train_actions.choose_dataset, context),
+    }
+    for path, control in controls.items():
+        if path in chosen:
+            targets = inputs if path == "data.dataset" else fields
+            control.input(chosen[path], control, targets, **QUIET).then(  # type: ignore[attr-defined]
+                refresh, inputs, shown, **QUIET
+            )
+        else:
+            control.input(refresh, inputs, shown, **FOLLOWING)  # type: ignore[attr-defined]
+
+
+def _field(path: str) -> Any:
+    return next(item for item in train_actions.FIELDS if item.path == path)
+
+
+PAGE = Page("Train", "/train", build)
