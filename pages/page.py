@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from pages.curve_cache import CurveCache
 from storage import RunStore
 
 
@@ -21,6 +23,11 @@ class AppContext:
     """Folders and hub ids that the operator allowed as base models."""
     max_upload_mb: int = 50
     """Limit of one uploaded file."""
+
+    @cached_property
+    def curves(self) -> CurveCache:
+        """The curves that were read already; shared by all visitors."""
+        return CurveCache(self.store)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,285 @@
+"""Points of curves as plotly figures, tables and CSV. Pure: needs no Gradio and no store."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from pages.presenters.palette import DASHES, RunLook, Theme
+from pages.presenters.wording import number
+from seqmatch.metrics import METRICS
+
+Series = Mapping[int, float | None]
+"""Value by step; None where the number was not finite."""
+MAX_POINTS = 1000
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: metrics that share an axis."""
+
+    key: str
+    title: str
+    metrics: tuple[str, ...]
+    hint: str
+    """What to look for, in one sentence."""
+
+
+CHARTS: tuple[Chart, ...] = (
+    Chart(
+        "heldout_nll",
+        "Held-out NLL",
+        ("eval/nll",),
+        "How surprising held-out answers are; it falls while the policy still learns to generalise.",
+    ),
+    Chart(
+        "exact_match",
+        "Exact match",
+        ("eval/exact_match",),
+        "How often a sampled answer is the demonstrated one.",
+    ),
+    Chart(
+        "divergence",
+        "Divergence estimate",
+        ("eval/divergence",),
+        "A variational lower bound: near 0 the demonstrations and the rollouts cannot be told apart.",
+    ),
+    Chart(
+        "objective",
+        "Terms of the objective",
+        ("train/loss", "train/bc_loss", "train/sm_loss"),
+        "What is minimised and its two parts; after the warm-up the weight moves to SequenceMatch.",
+    ),
+    Chart(
+        "penalties",
+        "Penalties",
+        ("train/data_penalty", "train/mixture_penalty", "train/terminal_penalty"),
+        "How far the implied reward strays on demonstrations, on rollouts and after the end.",
+    ),
+    Chart(
+        "td",
+        "Mean |temporal difference|",
+        ("train/td_data", "train/td_rollout", "eval/td"),
+        "Smaller means a smoother implied reward; growth without end is a sign of divergence.",
+    ),
+    Chart(
+        "values",
+        "Soft value V",
+        ("eval/value_start", "eval/value_end"),
+        "V at the first and at the last state of held-out demonstrations.",
+    ),
+    Chart(
+        "backspace",
+        "Backspace rate",
+        ("rollout/backspace_rate",),
+        "The share of actions that delete; 0 means that the policy never corrects itself.",
+    ),
+    Chart(
+        "length",
+        "Rollout length",
+        ("rollout/length",),
+        "A drift away from the demonstrations' length is a leak that a critic can win by.",
+    ),
+    Chart(
+        "speed",
+        "Tokens per second",
+        ("system/tokens_per_second",),
+        "Throughput of training; it drops while rollouts are sampled.",
+    ),
+    Chart(
+        "optimiser",
+        "Gradient norm",
+        ("train/grad_norm",),
+        "The norm before clipping; spikes show steps that nearly went wrong.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class RunCurves:
+    """What of one run is drawn."""
+
+    run_id: str
+    name: str
+    look: RunLook
+    series: Mapping[str, Series]
+
+
+def template(theme: Theme) -> go.layout.Template:
+    """Returns the one plotly template of a theme."""
+    ink, grid = ("#1f2937", "#e5e7eb") if theme == "light" else ("#e5e7eb", "#3a4150")
+    axis = {
+        "gridcolor": grid,
+        "linecolor": grid,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": grid,
+        "automargin": True,
+        "title": {"font": {"size": 12}, "standoff": 8},
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": "system-ui, sans-serif", "size": 12, "color": ink},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+            "hovermode": "x unified",
+            "hoverlabel": {"bgcolor": "#ffffff" if theme == "light" else "#1f2430"},
+            "legend": {
+                "orientation": "h",
+                "yanchor": "bottom",
+                "y": 1.02,
+                "x": 0,
+                "xanchor": "left",
+            },
+            "xaxis": axis,
+            "yaxis": axis,
+        }
+    )
+
+
+_TEMPLATES: dict[Theme, go.layout.Template] = {"light": template("light"), "dark": template("dark")}
+
+
+def thin(series: Series, limit: int = MAX_POINTS) -> list[tuple[int, float | None]]:
+    """Thins a curve to about `limit` points without moving any.
+
+    Steps are cut into buckets of a power of two, so that points do not jump when new ones arrive;
+    of each bucket the first, the last and the extreme points stay. A gap (None) stays too.
+    """
+    steps = sorted(series)
+    if len(steps) <= limit:
+        return [(step, series[step]) for step in steps]
+    width = 1
+    while (steps[-1] - steps[0]) / width > limit / 4:
+        width *= 2
+    kept: set[int] = set()
+    bucket: list[int] = []
+    for step in steps:
+        if bucket and step // width != bucket[0] // width:
+            kept |= _extremes(bucket, series)
+            bucket = []
+        bucket.append(step)
+    kept |= _extremes(bucket, series)
+    return [(step, series[step]) for step in sorted(kept)]
+
+
+def _extremes(bucket: Sequence[int], series: Series) -> set[int]:
+    finite = [step for step in bucket if series[step] is not None]
+    kept = {bucket[0], bucket[-1]} | {step for step in bucket if series[step] is None}
+    if finite:
+        kept |= {min(finite, key=lambda step: series[step] or 0.0)}
+        kept |= {max(finite, key=lambda step: series[step] or 0.0)}
+    return kept
+
+
+def has_points(chart: Chart, runs: Sequence[RunCurves]) -> bool:
+    """Returns True where any run has a point of this chart."""
+    return any(run.series.get(name) for run in runs for name in chart.metrics)
+
+
+def figure(chart: Chart, runs: Sequence[RunCurves], theme: Theme) -> go.Figure:
+    """Draws a chart: colour and marker tell the run, the dash tells the metric."""
+    drawn = go.Figure()
+    for run in runs:
+        for position, name in enumerate(chart.metrics):
+            if run.series.get(name):
+                drawn.add_trace(_trace(run, name, position, len(runs), theme))
+    unit = METRICS[chart.metrics[0]].unit
+    drawn.update_layout(
+        template=_TEMPLATES[theme],
+        height=260,
+        showlegend=len(drawn.data) > 1,
+        xaxis={"title": {"text": "step"}},
+        yaxis={"title": {"text": unit}},
+    )
+    return drawn
+
+
+def _trace(run: RunCurves, name: str, position: int, num_runs: int, theme: Theme) -> go.Scatter:
+    points = thin(run.series[name])
+    metric = METRICS[name]
+    # plotly reads names as a small HTML; a run's name is text.
+    title = metric.title if num_runs == 1 else f"{plain(run.name)} · {metric.title}"
+    return go.Scatter(
+        x=[step for step, _ in points],
+        y=[value for _, value in points],
+        name=title,
+        mode="lines+markers" if len(points) <= 60 else "lines",
+        line={"color": run.look.colour(theme), "width": 2, "dash": DASHES[position % len(DASHES)]},
+        marker={"symbol": run.look.marker, "size": 6},
+        hovertemplate="%{y:.4g}",
+        connectgaps=False,
+    )
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """Returns a text that plotly shows as it is: its signs of HTML and of hover templates escaped."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("%{", "%\u200b{")
+
+
+def latest(series: Series) -> tuple[int, float | None] | None:
+    """Returns the last point of a curve."""
+    if not series:
+        return None
+    step = max(series)
+    return step, series[step]
+
+
+def chart_summary(chart: Chart, runs: Sequence[RunCurves]) -> str:
+    """Says in words what a chart shows at its end: the text for those who do not see it."""
+    parts = []
+    for run in runs:
+        for name in chart.metrics:
+            point = latest(run.series.get(name, {}))
+            if point is None:
+                continue
+            who = f"{run.name}, " if len(runs) > 1 else ""
+            metric = METRICS[name]
+            value = (
+                "not finite" if point[1] is None else f"{number(point[1])} {metric.unit}".strip()
+            )
+            parts.append(f"{who}{metric.title}: {value} at step {point[0]:,}")
+    return "; ".join(parts) + "." if parts else "No points yet."
+
+
+def table_rows(chart: Chart, runs: Sequence[RunCurves]) -> tuple[list[str], list[list[str]]]:
+    """Returns the head and the rows of a chart's table: one row a step, one column a curve."""
+    columns = [(run, name) for run in runs for name in chart.metrics if run.series.get(name)]
+    head = ["Step", *(_column_title(run, name, len(runs)) for run, name in columns)]
+    steps = sorted({step for run, name in columns for step, _ in thin(run.series[name], 200)})
+    rows = []
+    for step in steps:
+        cells = [number(run.series[name].get(step)) for run, name in columns]
+        rows.append([f"{step:,}", *cells])
+    return head, rows
+
+
+def _column_title(run: RunCurves, name: str, num_runs: int) -> str:
+    metric = METRICS[name]
+    title = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+    return title if num_runs == 1 else f"{run.name} · {title}"
+
+
+def curves_csv(runs: Sequence[RunCurves]) -> str:
+    """Returns all points as CSV: one row a point, every point, none thinned."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["run_id", "run", "metric", "unit", "step", "value"])
+    for run in runs:
+        for name in sorted(run.series):
+            unit = METRICS[name].unit if name in METRICS else ""
+            for step in sorted(run.series[name]):
+                value = run.series[name][step]
+                shown = "" if value is None else repr(value)
+                writer.writerow([run.run_id, csv_text(run.name), name, unit, step, shown])
+    return out.getvalue()
+
+
+def csv_text(text: str) -> str:
+    """Returns a text that a spreadsheet does not take for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
