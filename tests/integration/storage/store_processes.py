@@ -2,11 +2,15 @@
 
 import os
 import sys
+import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from storage import RunStore
 from storage.records import MetricPoint
+
+LONGEST = 40.0
+"""Seconds after which a process ends by itself, should the tests have died."""
 
 
 def open_at_once(data_dir: Path, barrier: "Barrier") -> None:
@@ -23,7 +27,8 @@ def claim_all(data_dir: Path, barrier: "Barrier", report: Path) -> None:
     name = str(os.getpid())
     lines: list[str] = []
     barrier.wait(60)
-    while True:
+    deadline = time.monotonic() + LONGEST
+    while time.monotonic() < deadline:
         claim = store.runs.claim(name)
         if claim is not None:
             lines.append(f"run {claim.run.id} {claim.attempt}")
@@ -40,12 +45,13 @@ def claim_all(data_dir: Path, barrier: "Barrier", report: Path) -> None:
 
 
 def write_points(data_dir: Path, run_id: str, attempt: int, acknowledged: Path) -> None:
-    """Writes batches without end; after each it says in a file how far it is sure to be."""
+    """Writes batches until it is killed; after each it says in a file how far it is sure to be."""
     store = RunStore.open(data_dir)
     page = store.metrics.read(run_id)
     step = max((point.step for point in page.points), default=0)
     descriptor = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    while True:
+    deadline = time.monotonic() + LONGEST
+    while time.monotonic() < deadline:
         points = [MetricPoint("train/loss", step + i, float(step + i)) for i in range(1, 6)]
         store.metrics.append(run_id, attempt, points)
         step += 5

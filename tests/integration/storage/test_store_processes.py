@@ -53,8 +53,9 @@ def _new(name: str = "n") -> NewRun:
 
 
 def _join(processes: list[ForkServerProcess]) -> list[int | None]:
+    deadline = time.monotonic() + DEADLINE
     for process in processes:
-        process.join(DEADLINE)
+        process.join(max(0.1, deadline - time.monotonic()))
         if process.is_alive():
             process.kill()
             process.join()
