@@ -1,10 +1,21 @@
-"""Supervised fine-tuning: config (and, below, the loss). Implemented in this module."""
+"""Supervised fine-tuning, also called behaviour cloning: its config and its loss.
 
-from typing import Literal
+The loss of a sequence is summed over its tokens and never divided by its own length: the mean over
+each sequence's length is not a proper scoring rule and teaches to stop too early (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from seqmatch.objectives.base import CorruptionConfig, Frozen
+from seqmatch.types import LossOutput, StateActionValues
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class SFTConfig(Frozen):
@@ -17,3 +28,31 @@ class SFTConfig(Frozen):
         description="Train on demonstrations with mistakes and the backspaces that undo them.",
     )
     corruption: CorruptionConfig = CorruptionConfig()
+
+
+def token_nll(data: StateActionValues) -> Float[Tensor, "batch time"]:
+    """Computes -log p(y_t|s_t) = V(s_t) - l(y_t|s_t) in nats, 0 beyond the last action."""
+    nll = data.values[:, :-1] - data.chosen_q
+    return nll.masked_fill(data.is_action.logical_not(), 0.0)
+
+
+def sft_loss(data: StateActionValues) -> LossOutput:
+    """Computes the negative log-likelihood of the labels, backspace labels included.
+
+        L = mean over sequences of  sum_{t<N} [ V(s_t) - l(y_t|s_t) ]
+
+    This is the forward KL of whole answers up to the data's entropy. Invariant to l(.|s) + c(s).
+
+    Args:
+        data: Values along demonstrations.
+
+    Returns:
+        The loss in nats per sequence, with `train/bc_loss` (the same) and `train/nll` (nats per
+        token of the batch) as terms.
+
+    Source: docs/method.md, "Averaging"; Cundy & Ermon (arXiv 2306.05426), footnote on averaging.
+    """
+    nll = token_nll(data)
+    loss = nll.sum(dim=1).mean()
+    per_token = nll.sum() / data.is_action.sum()
+    return LossOutput(loss, {"train/bc_loss": loss.detach(), "train/nll": per_token.detach()})

@@ -1,0 +1,83 @@
+"""Soft temporal differences along trajectories: what SequenceMatch's loss and its estimates share.
+
+Discounting is by the action's index t, counted from the first answer token; a backspace is an
+action like any other and takes one step of time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seqmatch.objectives.maximum_likelihood import token_nll
+from seqmatch.types import StateActionValues
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TemporalDifferences:
+    """A batch of trajectories as discounted sums are taken over it; 0 beyond the last action."""
+
+    discount: float
+    weights: Float[Tensor, "batch time"]
+    """gamma^t for t < N."""
+    nll: Float[Tensor, "batch time"]
+    """V(s_t) - l(y_t|s_t), in nats."""
+    td: Float[Tensor, "batch time"]
+    """d_t = l(y_t|s_t) - gamma V(s_{t+1}), in nats; alpha d_t is the implied reward."""
+    end_weight: Float[Tensor, " batch"]
+    """gamma^N."""
+    end_value: Float[Tensor, " batch"]
+    """V(s_N)."""
+    num_actions: Float[Tensor, ""]
+    """Actions of the whole batch."""
+
+    def discounted_sum(self, terms: Float[Tensor, "batch time"]) -> Float[Tensor, ""]:
+        """Sums gamma^t times the terms over each trajectory; mean over trajectories."""
+        return (self.weights * terms).sum(dim=1).mean()
+
+    def discounted_end(self, terms: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Weighs terms of the terminal state by gamma^N; mean over trajectories."""
+        return (self.end_weight * terms).mean()
+
+    def value_sum(self) -> Float[Tensor, ""]:
+        """Sums gamma^t [V(s_t) - gamma V(s_{t+1})], plus gamma^N V(s_N).
+
+        Telescopes to V(s_0) on every trajectory: V(s_t) - gamma V(s_{t+1}) = nll_t + d_t.
+        """
+        return self.discounted_sum(self.nll + self.td) + self.discounted_end(self.end_value)
+
+    def mean_absolute_td(self) -> Float[Tensor, ""]:
+        """Returns the mean of |d_t| over all actions of the batch, undiscounted, in nats."""
+        return self.td.abs().sum() / self.num_actions
+
+
+def temporal_differences(data: StateActionValues, discount: float) -> TemporalDifferences:
+    """Computes what the discounted sums of SequenceMatch are taken over.
+
+    d_t = l(y_t|s_t) - gamma V(s_{t+1}), where s_{t+1} is the state really reached, which noise
+    makes another one than the label leads to. Not invariant to l(.|s) + c(s): V is a value.
+
+    Args:
+        data: Values along trajectories.
+        discount: gamma, in (0, 1).
+
+    Source: Cundy & Ermon (arXiv 2306.05426), inverse soft Bellman operator and equation 4.
+    """
+    beyond = data.is_action.logical_not()
+    times = data.is_action.cumsum(dim=1) - 1
+    num_actions = data.is_action.sum(dim=1)
+    weights = (discount ** times.to(data.values.dtype)).masked_fill(beyond, 0.0)
+    td = data.chosen_q - discount * data.values[:, 1:]
+    return TemporalDifferences(
+        discount=discount,
+        weights=weights,
+        nll=token_nll(data),
+        td=td.masked_fill(beyond, 0.0),
+        end_weight=discount ** num_actions.to(data.values.dtype),
+        end_value=data.values.gather(1, num_actions.unsqueeze(1)).squeeze(1),
+        num_actions=num_actions.sum(),
+    )

@@ -1,0 +1,227 @@
+"""One masked forward pass that gives the logits of all states of a trajectory.
+
+After a backspace the state is a shorter prefix, so plain causal attention would show the policy
+tokens that are no longer there. Two exact layouts of the same trajectory:
+
+* `trie` (default): each distinct prefix is fed once and sees its ancestors and itself; a backspace
+  adds no slot and states that are visited again share theirs.
+* `refeed`: one slot a time step; a backspace feeds the uncovered token again, at its old position,
+  seeing only what is alive. Closest to the description in the paper.
+
+Both need an explicit mask and explicit positions, no dropout (the two slots of one state would
+differ), and no attention that derives distance from the slot instead of the position.
+Source: Cundy & Ermon (arXiv 2306.05426), masking; the constructions are in docs/method.md.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seqmatch.action_space import ActionSpace
+from seqmatch.errors import DemonstrationError
+from seqmatch.token_mdp import check_actions
+from seqmatch.types import SinglePassBatch, Trajectory
+
+Construction = Literal["trie", "refeed"]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One row before padding."""
+
+    tokens: list[int]
+    positions: list[int]
+    parents: list[int]
+    """The slot seen just before this one, -1 for the first: a slot sees its chain of parents."""
+    state_slot: list[int]
+    """N + 1 slots."""
+
+
+def build_batch(
+    trajectories: Sequence[Trajectory],
+    space: ActionSpace,
+    *,
+    construction: Construction = "trie",
+    device: torch.device | str = "cpu",
+) -> SinglePassBatch:
+    """Lays trajectories out for one masked forward pass.
+
+    The logits at `state_slot[t]` equal those of a plain forward pass on the state s_t alone.
+    Backspace exists (`can_delete`) in the states above the floor, the terminal one included, where
+    every action leads back to it. The last state need not be terminal here; objectives expect it.
+
+    Args:
+        trajectories: At least one, each with at least one action.
+        space: The action space.
+        construction: Which of the two layouts; they differ in the number of slots only.
+        device: Where the tensors are put.
+
+    Returns:
+        The batch, padded on the right. `attends` is None where every row is a plain sequence, so
+        that ordinary causal attention is exact.
+
+    Raises:
+        DemonstrationError: No trajectory, no action, a label or push that is not an action, or a
+            backspace label where nothing can be deleted.
+
+    Source: Cundy & Ermon (arXiv 2306.05426); docs/method.md, "One pass for all states".
+    """
+    if not trajectories:
+        raise DemonstrationError("empty batch; at least one trajectory is needed")
+    lay_out = _LAYOUTS[construction]
+    layouts = []
+    for row, trajectory in enumerate(trajectories):
+        layout = lay_out(trajectory, space)
+        _check_labels(row, trajectory, layout, space)
+        layouts.append(layout)
+    num_slots = max(len(layout.tokens) for layout in layouts)
+    num_times = max(len(trajectory.labels) for trajectory in trajectories)
+    arrays = _arrays(trajectories, layouts, space, num_slots, num_times)
+    is_plain = all(layout.parents == list(range(-1, len(layout.parents) - 1)) for layout in layouts)
+    attends = None if is_plain else torch.from_numpy(_attends(layouts, num_slots)).to(device)
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+    return SinglePassBatch(attends=attends, **tensors)
+
+
+def additive_mask(batch: SinglePassBatch, dtype: torch.dtype) -> Float[Tensor, "batch 1 slot slot"]:
+    """Returns the attention mask to be added to scores: 0 where seen, the least finite elsewhere.
+
+    Padding slots see themselves only, so that no softmax is over nothing.
+    """
+    num_slots = batch.input_ids.shape[1]
+    eye = torch.eye(num_slots, dtype=torch.bool, device=batch.input_ids.device)
+    if batch.attends is None:
+        seen = torch.ones_like(eye).tril() & batch.is_slot.unsqueeze(1)
+    else:
+        seen = batch.attends
+    seen = torch.where(batch.is_slot.unsqueeze(2), seen, eye)
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill_(seen.logical_not(), torch.finfo(dtype).min).unsqueeze(1)
+
+
+def _lay_out_trie(trajectory: Trajectory, space: ActionSpace) -> _Layout:
+    prompt = trajectory.prompt_ids
+    floor = len(prompt) - 1
+    tokens, positions = list(prompt), list(range(len(prompt)))
+    parents = list(range(-1, floor))
+    children: dict[tuple[int, int], int] = {}
+    node, state_slot = floor, [floor]
+    for action in trajectory.pushes:
+        if not _is_over(tokens[node], node, floor, space):
+            if action == space.backspace_id:
+                node = parents[node] if node != floor else node
+            else:
+                if (node, action) not in children:
+                    children[node, action] = len(tokens)
+                    tokens.append(action)
+                    positions.append(positions[node] + 1)
+                    parents.append(node)
+                node = children[node, action]
+        state_slot.append(node)
+    return _Layout(tokens, positions, parents, state_slot)
+
+
+def _lay_out_refeed(trajectory: Trajectory, space: ActionSpace) -> _Layout:
+    prompt = trajectory.prompt_ids
+    floor = len(prompt)
+    tokens, positions = list(prompt), list(range(floor))
+    parents = list(range(-1, floor - 1))
+    alive = list(range(floor))
+    state_slot = [floor - 1]
+    for action in trajectory.pushes:
+        is_over = len(alive) > floor and tokens[alive[-1]] == space.eos_id
+        if action == space.backspace_id or is_over:
+            if len(alive) > floor and not is_over:
+                alive.pop()
+            uncovered = alive.pop()
+            tokens.append(tokens[uncovered])
+            positions.append(positions[uncovered])
+        else:
+            tokens.append(action)
+            positions.append(positions[alive[-1]] + 1)
+        parents.append(alive[-1] if alive else -1)
+        alive.append(len(tokens) - 1)
+        state_slot.append(alive[-1])
+    return _Layout(tokens, positions, parents, state_slot)
+
+
+_LAYOUTS: dict[Construction, Callable[[Trajectory, ActionSpace], _Layout]] = {
+    "trie": _lay_out_trie,
+    "refeed": _lay_out_refeed,
+}
+
+
+def _is_over(token: int, node: int, floor: int, space: ActionSpace) -> bool:
+    """Whether the trie's node is terminal: a stop token that was pushed, not the prompt's."""
+    return node != floor and token == space.eos_id
+
+
+def _check_labels(row: int, trajectory: Trajectory, layout: _Layout, space: ActionSpace) -> None:
+    labels = trajectory.labels
+    if not labels or len(labels) != len(trajectory.pushes):
+        raise DemonstrationError(
+            f"trajectory {row} has {len(labels)} labels and {len(trajectory.pushes)} pushes; "
+            "allowed: equally many, at least one"
+        )
+    check_actions(labels, trajectory.prompt_ids, space)
+    check_actions(trajectory.pushes, trajectory.prompt_ids, space)
+    for time, label in enumerate(labels):
+        position = layout.positions[layout.state_slot[time]]
+        if label == space.backspace_id and position < len(trajectory.prompt_ids):
+            raise DemonstrationError(
+                f"trajectory {row}: the label at time {time} is backspace, but only the prompt is "
+                "left, which cannot be deleted"
+            )
+
+
+def _arrays(
+    trajectories: Sequence[Trajectory],
+    layouts: Sequence[_Layout],
+    space: ActionSpace,
+    num_slots: int,
+    num_times: int,
+) -> dict[str, npt.NDArray[np.int64] | npt.NDArray[np.bool_]]:
+    num_rows = len(layouts)
+    input_ids = np.full((num_rows, num_slots), space.pad_id, dtype=np.int64)
+    position_ids = np.zeros((num_rows, num_slots), dtype=np.int64)
+    is_slot = np.zeros((num_rows, num_slots), dtype=np.bool_)
+    state_slot = np.zeros((num_rows, num_times + 1), dtype=np.int64)
+    can_delete = np.zeros((num_rows, num_times + 1), dtype=np.bool_)
+    labels = np.zeros((num_rows, num_times), dtype=np.int64)
+    is_action = np.zeros((num_rows, num_times), dtype=np.bool_)
+    for row, (trajectory, layout) in enumerate(zip(trajectories, layouts, strict=True)):
+        slots, times = len(layout.tokens), len(trajectory.labels)
+        input_ids[row, :slots] = layout.tokens
+        position_ids[row, :slots] = layout.positions
+        is_slot[row, :slots] = True
+        state_slot[row, : times + 1] = layout.state_slot
+        depths = np.asarray(layout.positions)[layout.state_slot]
+        can_delete[row, : times + 1] = space.has_backspace & (depths >= len(trajectory.prompt_ids))
+        labels[row, :times] = trajectory.labels
+        is_action[row, :times] = True
+    return {
+        "input_ids": input_ids,
+        "position_ids": position_ids,
+        "is_slot": is_slot,
+        "state_slot": state_slot,
+        "can_delete": can_delete,
+        "labels": labels,
+        "is_action": is_action,
+        "num_actions": is_action.sum(axis=1),
+    }
+
+
+def _attends(layouts: Sequence[_Layout], num_slots: int) -> npt.NDArray[np.bool_]:
+    attends = np.zeros((len(layouts), num_slots, num_slots), dtype=np.bool_)
+    for row, layout in enumerate(layouts):
+        for slot, parent in enumerate(layout.parents):
+            if parent >= 0:
+                attends[row, slot] = attends[row, parent]
+            attends[row, slot, slot] = True
+    return attends
