@@ -26,6 +26,6 @@ def child_seed(seed: int, *names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
 
 
-def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
-    """Returns a fresh numpy generator for these names; see `child_seed`."""
+def generator(seed: int, *names: str | int) -> np.random.Generator:
+    """Returns a fresh numpy generator (PCG64) for these names; see `child_seed`."""
     return np.random.Generator(np.random.PCG64(child_seed(seed, *names)))
