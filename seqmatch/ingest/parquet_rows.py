@@ -1,0 +1,127 @@
+"""Rows of a Parquet file, in small batches and under a budget. Only the child process imports this.
+
+A file of 200 KB can say "two million rows of one long text" in its dictionary. So the number of
+rows is read from the footer first, texts stay dictionary-encoded until a row needs them, and every
+text that is taken out is counted against the budget.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from seqmatch.ingest.problems import FileProblem, RowProblem
+from seqmatch.ingest.report import Limits
+from seqmatch.ingest.rows import Row
+
+BATCH_ROWS = 64
+_ERRORS = (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError)
+
+
+def read_parquet(path: Path, limits: Limits) -> Iterator[Row]:
+    """Yields the rows of a Parquet file; `line` is the row's number.
+
+    Raises:
+        FileProblem: E132 to E134, E140, E152.
+    """
+    number = 0
+    try:
+        with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as footer:
+            texts = _check_footer(footer, limits)
+        budget = _Budget(limits)
+        with pq.ParquetFile(
+            path, memory_map=False, pre_buffer=False, read_dictionary=texts
+        ) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+                for values in budget.rows(batch):
+                    number += 1
+                    yield (
+                        Row(number, values)
+                        if isinstance(values, dict)
+                        else Row(number, problem=values)
+                    )
+    except (MemoryError, pa.ArrowMemoryError):
+        raise FileProblem(
+            "E132", "the rows need more memory when unpacked than is allowed", line=number + 1
+        ) from None
+    except _ERRORS as error:
+        raise FileProblem(
+            "E140", f"the Parquet file cannot be read after row {number:,}: {error}", line=number
+        ) from None
+
+
+def _check_footer(file: Any, limits: Limits) -> list[str]:
+    meta = file.metadata
+    if meta.num_rows > limits.max_rows:
+        raise FileProblem(
+            "E132",
+            f"the file says it holds {meta.num_rows:,} rows; at most {limits.max_rows:,} are "
+            "allowed",
+        )
+    if meta.num_columns > limits.max_columns:
+        raise FileProblem(
+            "E133",
+            f"the file has {meta.num_columns:,} columns; at most {limits.max_columns:,} are "
+            "allowed",
+        )
+    unpacked = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+    if unpacked > limits.max_unpacked_bytes:
+        raise FileProblem(
+            "E132",
+            f"the file is {unpacked:,} bytes when unpacked; at most "
+            f"{limits.max_unpacked_bytes:,} are allowed",
+        )
+    schema = file.schema_arrow
+    names = list(schema.names)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FileProblem("E152", f"two columns are called {twice!r}", column=twice)
+    return [
+        field.name
+        for field in schema
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
+    ]
+
+
+class _Budget:
+    """Takes rows out of batches and counts the bytes of what it takes out."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._num_bytes = 0
+
+    def rows(self, batch: Any) -> Iterator[dict[str, object] | RowProblem]:
+        names = batch.schema.names
+        columns = [batch.column(index) for index in range(batch.num_columns)]
+        for index in range(batch.num_rows):
+            values = {
+                name: column[index].as_py() for name, column in zip(names, columns, strict=True)
+            }
+            size = _size(values)
+            self._num_bytes += size
+            if self._num_bytes > self._limits.max_unpacked_bytes:
+                raise FileProblem(
+                    "E132",
+                    f"the rows are more than {self._limits.max_unpacked_bytes:,} bytes when "
+                    "unpacked; that is the most that is allowed",
+                )
+            if size > self._limits.max_row_bytes:
+                yield RowProblem(
+                    "E131",
+                    f"the row is {size:,} bytes; at most {self._limits.max_row_bytes:,} are "
+                    "allowed",
+                )
+            else:
+                yield values
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return 8
