@@ -1,4 +1,4 @@
-"""Users of a shared application: a file of names and password hashes, and a sign-in that slows down.
+"""Users of a shared application: a file of password hashes, and a sign-in that slows down.
 
 Make one with `python -m pages.auth add NAME --file users.json`. The file holds scrypt hashes (RFC
 7914) and is readable by its owner alone.
@@ -62,7 +62,7 @@ def read_users(path: Path) -> dict[str, str]:
     """
     try:
         mode = path.stat().st_mode & 0o077
-        users = json.loads(path.read_text(encoding="utf-8"))
+        users: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the users file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:

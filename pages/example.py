@@ -47,7 +47,7 @@ def add_example_set(context: AppContext, name: str) -> str:
         "example": name,
         "description": example.description,
         "licence": example.licence,
-        "suggested_config": example.suggested,
+        "suggested_config": example.suggested_config,
     }
     context.store.datasets.add(dataset_id, example.title, num_rows, 0, json.dumps(summary))
     return dataset_id
@@ -55,6 +55,8 @@ def add_example_set(context: AppContext, name: str) -> str:
 
 def example_config(dataset_id: str, kind: str) -> RunConfig:
     """Returns the config that the example suggests, with this objective."""
-    suggested = EXAMPLES[EXAMPLE].suggested
-    settings = merge_settings(suggested, {"data": {"dataset": dataset_id}, "objective": {"kind": kind}})
+    suggested = EXAMPLES[EXAMPLE].suggested[kind]
+    settings = merge_settings(
+        suggested, {"data": {"dataset": dataset_id}, "objective": {"kind": kind}}
+    )
     return RunConfig.model_validate(settings)

@@ -24,8 +24,8 @@ _MARK = "_shows_errors"
 def handler(function: Callable[..., Any], *bound: Any) -> Callable[..., Any]:
     """Binds the first arguments of a handler and makes it show its errors.
 
-    Gradio reads types from the signature (`gr.Request` is passed by its annotation) and does not see
-    through `functools.partial`; what is returned here is a plain function with the remaining
+    Gradio reads types from the signature (`gr.Request` is passed by its annotation) and does not
+    see through `functools.partial`; what is returned here is a plain function with the remaining
     parameters.
     """
     target = function.func if isinstance(function, partial) else function
@@ -70,9 +70,9 @@ def show_all_errors(app: gr.Blocks) -> None:
     """Sees to it that every handler of an application shows its errors, whoever wired it."""
     for wired in app.fns.values():
         function = wired.fn
-        if function is not None and not getattr(function, _MARK, False):
-            if not inspect.iscoroutinefunction(function):
-                wired.fn = handler(function)
+        is_ours = getattr(function, _MARK, False) or inspect.iscoroutinefunction(function)
+        if function is not None and not is_ours:
+            wired.fn = handler(function)
 
 
 def shown_error(error: Exception) -> gr.Error:

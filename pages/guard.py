@@ -80,16 +80,16 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if not self._rules.needs_sign_in and _name(host) not in _LOOPBACK_NAMES:
-            # Without users only this machine may ask: a page that a foreign name points here may not.
+            # Without users only this machine may ask: a foreign name that points here may not.
             return 403, "this application answers to localhost only"
         if not self._is_own_site(headers, host) and scope["method"] not in _SAFE_METHODS:
             return 403, "requests from other sites are refused"
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._rules.max_request_bytes:
             return 413, f"a request may have at most {self._rules.max_request_bytes // 10**6} MB"
-        if self._rules.needs_sign_in and _NEEDS_SIGN_IN.search(scope["path"]):
-            if signed_in_user(scope["app"], _cookies(headers)) is None:
-                return 401, "sign in first"
+        is_open = not self._rules.needs_sign_in or not _NEEDS_SIGN_IN.search(scope["path"])
+        if not is_open and signed_in_user(scope["app"], _cookies(headers)) is None:
+            return 401, "sign in first"
         return None
 
     def _is_own_site(self, headers: Headers, host: str) -> bool:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 MAX_BYTES = 16_000
 _LOG_NAME = re.compile(r"attempt-(\d+)\.log")
-_NOT_TEXT = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+_NOT_TEXT = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def newest_log(run_dir: Path) -> Path | None:

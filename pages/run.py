@@ -30,7 +30,7 @@ class _Widgets:
     paused: gr.Checkbox
     notes: list[Any]
     settings: gr.HTML
-    command: gr.Code
+    command: gr.Textbox
     name: gr.Textbox
     rename: gr.Button
     timer: gr.Timer
@@ -100,18 +100,21 @@ def _build_widgets() -> _Widgets:
             )
             grid = build_grid("run")
         with gr.Tab("Samples", elem_id="run-tab-samples"):
-            steps = gr.Dropdown(label="Sampled at", visible=False, filterable=False, elem_id="run-steps")
+            steps = gr.Dropdown(
+                label="Sampled at", visible=False, filterable=False, elem_id="run-steps"
+            )
             samples = gr.HTML(elem_id="run-samples")
         with gr.Tab("Settings", elem_id="run-tab-settings"):
-            with gr.Row(elem_classes=["form-grid"]):
+            with gr.Row(elem_classes=["rename-row"]):
                 name = gr.Textbox(label="Name", max_lines=1, max_length=120, elem_id="run-name")
                 rename = gr.Button("Rename", size="sm", scale=0, elem_id="run-rename")
             settings = gr.HTML(elem_id="run-settings")
-            command = gr.Code(
+            command = gr.Textbox(
                 label="The same from a command line",
-                language="shell",
+                lines=2,
+                max_lines=12,
                 interactive=False,
-                wrap_lines=True,
+                buttons=["copy"],
                 elem_id="run-command",
             )
         with gr.Tab("Events and log", elem_id="run-tab-log"):
@@ -121,7 +124,19 @@ def _build_widgets() -> _Widgets:
     timer = gr.Timer(POLL_SECONDS, active=False)
     notes = [events, log, steps, samples]
     return _Widgets(
-        head, links, body, buttons, said, grid, paused, notes, settings, command, name, rename, timer
+        head,
+        links,
+        body,
+        buttons,
+        said,
+        grid,
+        paused,
+        notes,
+        settings,
+        command,
+        name,
+        rename,
+        timer,
     )
 
 
@@ -135,7 +150,9 @@ def refresh(
         rest = [gr.skip()] * (1 + _NUM_BUTTONS)
         stopped = [gr.Timer(active=False), gr.update(visible=False), shown]
         return [{}, *stopped, *rest, *no_updates(), *([gr.skip()] * _NUM_NOTES)]
-    curves = run_view.curve_parts(context, run, "dark" if theme == "dark" else "light", seen, is_paused)
+    curves = run_view.curve_parts(
+        context, run, "dark" if theme == "dark" else "light", seen, is_paused
+    )
     notes = run_view.note_parts(context, run, curves.seen)
     return [
         notes.seen,

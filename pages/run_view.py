@@ -95,7 +95,7 @@ def links_html(context: AppContext, run: RunRecord) -> str:
 
 
 def _rivals(context: AppContext, run: RunRecord) -> list[str]:
-    """Returns finished runs on the same base model and demonstrations, one for each other objective."""
+    """Returns finished runs on the same model and data, one for each other objective."""
     rivals: dict[str, str] = {}
     for one in context.store.runs.list(limit=200):
         is_like = (one.base_model, one.dataset_id) == (run.base_model, run.dataset_id)

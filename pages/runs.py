@@ -41,6 +41,7 @@ class _Widgets:
     said: gr.HTML
     address: gr.Textbox
     deleted: gr.State
+    listed_state: gr.State
     body: gr.Column
     csv: gr.HTML
     grid: ChartGrid
@@ -50,7 +51,12 @@ class _Widgets:
     @property
     def listed(self) -> list[Any]:
         """The table, the picker and the buttons."""
-        return [self.table, self.chosen, *self.buttons, self.name, self.rename]
+        return [self.listed_state, self.table, self.chosen, *self.buttons, self.name, self.rename]
+
+    @property
+    def asked(self) -> list[Any]:
+        """What the list is made from."""
+        return [self.chosen, self.listed_state]
 
     @property
     def overlaid(self) -> list[Any]:
@@ -69,14 +75,14 @@ def build(context: AppContext) -> None:
     curve_inputs = [widgets.chosen, seen, widgets.paused, theme]
     curve_outputs = [seen, *widgets.overlaid]
     gr.on(None, handler(from_address, context), None, widgets.chosen, **QUIET).then(
-        show_list, widgets.chosen, widgets.listed, **QUIET
+        show_list, widgets.asked, widgets.listed, **QUIET
     ).then(show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **QUIET)
-    widgets.chosen.input(show_list, widgets.chosen, widgets.listed, **QUIET).then(
+    widgets.chosen.input(show_list, widgets.asked, widgets.listed, **QUIET).then(
         show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **QUIET
     ).then(handler(address_of), widgets.chosen, widgets.address, **QUIET).then(
         None, widgets.address, js=KEEP_ADDRESS
     )
-    timer.tick(show_list, widgets.chosen, widgets.listed, **POLLING)
+    timer.tick(show_list, widgets.asked, widgets.listed, **POLLING)
     timer.tick(show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **POLLING)
     _wire_actions(context, widgets, show_list)
 
@@ -103,7 +109,7 @@ def _build_widgets() -> _Widgets:
             )
         ]
         restore = gr.Button("Undo delete", size="sm", visible=False, elem_id="runs-restore")
-    with gr.Row(elem_classes=["form-grid"]):
+    with gr.Row(elem_classes=["rename-row"]):
         name = gr.Textbox(
             label="New name", max_lines=1, max_length=120, visible=False, elem_id="runs-name"
         )
@@ -111,6 +117,7 @@ def _build_widgets() -> _Widgets:
     said = gr.HTML(elem_id="runs-said")
     address = gr.Textbox(visible=False, elem_id="runs-address")
     deleted = gr.State([])
+    listed_state = gr.State("")
     with gr.Column(visible=False, elem_id="runs-overlay") as body:
         gr.Markdown("## Side by side")
         csv = gr.HTML(elem_id="runs-csv")
@@ -123,12 +130,26 @@ def _build_widgets() -> _Widgets:
         gr.Markdown("### Settings that differ")
         diff = gr.HTML(elem_id="runs-diff")
     return _Widgets(
-        table, chosen, buttons, name, rename, restore, said, address, deleted, body, csv, grid, diff, paused
+        table,
+        chosen,
+        buttons,
+        name,
+        rename,
+        restore,
+        said,
+        address,
+        deleted,
+        listed_state,
+        body,
+        csv,
+        grid,
+        diff,
+        paused,
     )
 
 
 def _wire_actions(context: AppContext, widgets: _Widgets, show_list: Callable[..., Any]) -> None:
-    listing = (show_list, widgets.chosen, widgets.listed)
+    listing = (show_list, widgets.asked, widgets.listed)
     stop, stop_and_save, resume, clone, delete = widgets.buttons
     for button, action in ((stop, _stop), (stop_and_save, _stop_and_save), (resume, _resume)):
         button.click(handler(action, context), widgets.chosen, widgets.said, **QUIET).then(
@@ -164,16 +185,21 @@ def address_of(chosen: Sequence[str] | None) -> str:
     return link("runs", runs=",".join(chosen)) if chosen else link("runs")
 
 
-def list_runs(context: AppContext, chosen: Sequence[str] | None) -> list[Any]:
-    """Returns the table, the picker's choices, and which buttons work for the chosen runs."""
+def list_runs(context: AppContext, chosen: Sequence[str] | None, seen: str) -> list[Any]:
+    """Returns the table, the picker's choices, and which buttons work, where anything changed."""
     shown = context.store.runs.list(limit=MAX_SHOWN)
     datasets = {one.id: one for one in context.store.datasets.list()}
     looks = run_looks(context.store.runs.list(include_deleted=True))
     picked = [run for run in shown if run.id in (chosen or ())]
     can = run_actions.possible(picked)
+    table = runs_table(shown, datasets, looks, time.time())
+    key = repr((table, chosen))
+    if key == seen:
+        return [gr.skip()] * (5 + _NUM_BUTTONS)
     allowed = (can.stop, can.stop, can.resume, can.one, can.delete)
     return [
-        runs_table(shown, datasets, looks, time.time()),
+        key,
+        table,
         gr.update(choices=_choices(shown), visible=bool(shown)),
         *(gr.update(interactive=one, visible=bool(shown)) for one in allowed),
         gr.update(visible=can.one),
@@ -202,7 +228,9 @@ def overlay(
         return ["", gr.update(visible=False), gr.skip(), gr.skip(), *no_updates()]
     looks = run_looks(context.store.runs.list(include_deleted=True))
     found = [context.curves.of_run(run, looks[run.id]) for run in runs]
-    key = repr([(run.id, run.name, cursor, theme) for run, (_, cursor) in zip(runs, found, strict=True)])
+    key = repr(
+        [(run.id, run.name, cursor, theme) for run, (_, cursor) in zip(runs, found, strict=True)]
+    )
     if key == seen or (is_paused and seen):
         return [seen, gr.skip(), gr.skip(), gr.skip(), *no_updates()]
     curves = [one for one, _ in found]

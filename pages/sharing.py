@@ -13,8 +13,8 @@ from seqmatch.errors import ConfigError
 
 WAIT_SECONDS = 12.0
 WARNING = (
-    "This link is public for up to a week: whoever has it sees the sign-in page, and the operator of "
-    "the tunnel can see the traffic. Stop the application to end it."
+    "This link is public for up to a week: whoever has it sees the sign-in page, and the operator "
+    "of the tunnel can see the traffic. Stop the application to end it."
 )
 
 

@@ -36,8 +36,8 @@ def build(context: AppContext) -> None:
     with gr.Row(elem_classes=["button-row"]):
         example = gr.Button("Run the example", variant="primary", elem_id="start-example")
     gr.HTML(
-        '<p class="hint">Trains a small model on 5,000 three-digit additions, once with SequenceMatch '
-        "and once with plain SFT to compare: a few minutes each on two cores.</p>"
+        '<p class="hint">Trains a small model on 5,000 three-digit additions, once with '
+        "SequenceMatch and once with plain SFT to compare: a few minutes each on two cores.</p>"
     )
     gr.HTML(_STEPS)
     gr.Markdown("## Recent runs")

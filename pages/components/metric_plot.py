@@ -35,9 +35,13 @@ def build_grid(page: str) -> ChartGrid:
     outputs: list[Component | gr.Column] = []
     with gr.Row(elem_classes=["chart-grid"], elem_id=f"{page}-charts"):
         for chart in CHARTS:
-            with gr.Column(visible=False, elem_classes=["chart"], elem_id=f"{page}-chart-{chart.key}") as box:
+            with gr.Column(
+                visible=False, elem_classes=["chart"], elem_id=f"{page}-chart-{chart.key}"
+            ) as box:
                 gr.HTML(f"<h3>{escape(chart.title)}</h3><p>{escape(chart.hint)}</p>")
-                plot = gr.Plot(show_label=False, container=False, elem_id=f"{page}-plot-{chart.key}")
+                plot = gr.Plot(
+                    show_label=False, container=False, elem_id=f"{page}-plot-{chart.key}"
+                )
                 summary = gr.HTML(elem_id=f"{page}-summary-{chart.key}")
                 with gr.Accordion("Table", open=False, elem_id=f"{page}-fold-{chart.key}"):
                     numbers = gr.HTML(elem_id=f"{page}-table-{chart.key}")

@@ -32,7 +32,7 @@ CHARTS: tuple[Chart, ...] = (
         "heldout_nll",
         "Held-out NLL",
         ("eval/nll",),
-        "How surprising held-out answers are; it falls while the policy still learns to generalise.",
+        "How surprising held-out answers are; it falls while the policy learns to generalise.",
     ),
     Chart(
         "exact_match",
@@ -44,7 +44,7 @@ CHARTS: tuple[Chart, ...] = (
         "divergence",
         "Divergence estimate",
         ("eval/divergence",),
-        "A variational lower bound: near 0 the demonstrations and the rollouts cannot be told apart.",
+        "A variational lower bound: near 0 demonstrations and rollouts cannot be told apart.",
     ),
     Chart(
         "objective",
@@ -186,11 +186,13 @@ def figure(chart: Chart, runs: Sequence[RunCurves], theme: Theme) -> go.Figure:
     for run in runs:
         for position, name in enumerate(chart.metrics):
             if run.series.get(name):
-                drawn.add_trace(_trace(run, name, position, len(runs), theme))
+                drawn.add_trace(
+                    _trace(run, name, position, _trace_title(chart, run, name, runs), theme)
+                )
     unit = METRICS[chart.metrics[0]].unit
     drawn.update_layout(
         template=_TEMPLATES[theme],
-        height=260,
+        height=250 + 20 * (len(drawn.data) if len(runs) > 1 else len(drawn.data) // 2),
         showlegend=len(drawn.data) > 1,
         xaxis={"title": {"text": "step"}},
         yaxis={"title": {"text": unit}},
@@ -198,11 +200,16 @@ def figure(chart: Chart, runs: Sequence[RunCurves], theme: Theme) -> go.Figure:
     return drawn
 
 
-def _trace(run: RunCurves, name: str, position: int, num_runs: int, theme: Theme) -> go.Scatter:
-    points = thin(run.series[name])
-    metric = METRICS[name]
+def _trace_title(chart: Chart, run: RunCurves, name: str, runs: Sequence[RunCurves]) -> str:
+    if len(runs) == 1:
+        return METRICS[name].title
     # plotly reads names as a small HTML; a run's name is text.
-    title = metric.title if num_runs == 1 else f"{plain(run.name)} · {metric.title}"
+    who = plain(run.name)
+    return who if len(chart.metrics) == 1 else f"{who} · {METRICS[name].title}"
+
+
+def _trace(run: RunCurves, name: str, position: int, title: str, theme: Theme) -> go.Scatter:
+    points = thin(run.series[name])
     return go.Scatter(
         x=[step for step, _ in points],
         y=[value for _, value in points],
@@ -216,7 +223,7 @@ def _trace(run: RunCurves, name: str, position: int, num_runs: int, theme: Theme
 
 
 def plain(text: str, limit: int = 60) -> str:
-    """Returns a text that plotly shows as it is: its signs of HTML and of hover templates escaped."""
+    """Returns a text that plotly shows as it is: signs of HTML and templates escaped."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     escaped = cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return escaped.replace("%{", "%\u200b{")

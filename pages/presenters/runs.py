@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from seqmatch.divergences import DIVERGENCES
-from seqmatch.objectives.catalogue import OBJECTIVES
-
 from pages.links import link
 from pages.presenters.palette import RunLook
 from pages.presenters.wording import ago, ago_html, duration, number, size
+from seqmatch.divergences import DIVERGENCES
+from seqmatch.objectives.catalogue import OBJECTIVES
 from storage.records import ControlRequest, DatasetRecord, EventRecord, RunRecord, RunStatus
 
 STATUS_WORDS: Mapping[RunStatus, str] = {

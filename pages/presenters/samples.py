@@ -29,7 +29,10 @@ def _card(sample: SampleRecord) -> str:
     cells = _cells(trace)
     counts = trace_counts(cells)
     reference = trace.get("reference")
-    facts = [f"{counts.num_actions} actions", f"{counts.num_deletions} deletions"]
+    facts = [
+        f"{counts.num_actions} actions",
+        f"{counts.num_deletions} deletion{'' if counts.num_deletions == 1 else 's'}",
+    ]
     if not trace["is_finished"]:
         facts.append("reached the limit before it stopped")
     rows = [
@@ -39,7 +42,9 @@ def _card(sample: SampleRecord) -> str:
     ]
     if reference is not None:
         rows.append(("Expert", escape(reference)))
-        facts.append("equals the expert's" if trace["text"] == reference else "differs from the expert's")
+        facts.append(
+            "equals the expert's" if trace["text"] == reference else "differs from the expert's"
+        )
     body = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return (
         f'<article class="sample"><dl>{body}'
@@ -48,7 +53,7 @@ def _card(sample: SampleRecord) -> str:
 
 
 def _cells(trace: dict[str, Any]) -> list[_Cell]:
-    # The backspace action has the id that follows the last token's: where there is one, the largest.
+    # The backspace action has the id that follows the last token's: the largest, where it is used.
     backspace = max(trace["actions"], default=0) if trace["num_backspaces"] else None
     return [
         _Cell(action, piece, action == backspace)

@@ -24,7 +24,9 @@ def fill(store: RunStore) -> dict[str, str]:
     store.devices.set_slots(["cpu:0"])
     ids = {
         "sft": _finish(store, _new(store, "SFT on additions", is_matching=False), 0.02),
-        "matching": _finish(store, _new(store, "SequenceMatch on additions", is_matching=True), 0.12),
+        "matching": _finish(
+            store, _new(store, "SequenceMatch on additions", is_matching=True), 0.12
+        ),
     }
     failed = _new(store, HOSTILE_NAME, is_matching=True)
     ids["failed"] = _fail(store, failed)
@@ -100,10 +102,10 @@ def curve_points(last_step: int, shift: float) -> list[MetricPoint]:
 
 def sample_traces(step: int) -> list[str]:
     """Returns two sampled answers as the worker stores them: one with a deletion, one without."""
-    eos, digit = 257, lambda text: ord(text)
+    eos = 257
     edited = Trace(
         prompt="123+456=",
-        actions=(digit("5"), digit("8"), BACKSPACE, digit("7"), digit("9"), eos),
+        actions=(ord("5"), ord("8"), BACKSPACE, ord("7"), ord("9"), eos),
         pieces=("5", "8", "", "7", "9", ""),
         text="579",
         num_backspaces=1,
