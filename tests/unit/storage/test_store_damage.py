@@ -113,7 +113,7 @@ def test_a_missing_database_whose_log_is_there_is_not_replaced(data_dir: Path) -
 def test_pages_overwritten_before_an_unclean_stop_are_noticed(data_dir: Path, filled: Path) -> None:
     """A `-wal` that nobody owns: the last stop was a death. Then every page is looked at."""
     with filled.open("r+b") as file:
-        for page in range(8, filled.stat().st_size // 4096):
+        for page in range(60, filled.stat().st_size // 4096):
             file.seek(page * 4096)
             file.write(b"\xff" * 64)
     (data_dir / f"{schema.DATABASE_NAME}-wal").touch()
