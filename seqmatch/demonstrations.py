@@ -5,11 +5,11 @@ Rows of one group (the same prompt, the same conversation) always stay on one si
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from seqmatch.corruption import cut_demonstration
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.seeding import child_seed
 from seqmatch.types import Demonstration, TokenizedDemonstration
@@ -63,94 +63,82 @@ def split(
     )
 
 
-@dataclass(frozen=True)
-class FittedRows:
-    """Rows that may be trained on, and what became of the others."""
-
-    rows: tuple[TokenizedDemonstration, ...]
-    """In their order. With "cut", rows over the limit are among them, whole: their trajectory is
-    cut by `corruption.cut_to`, which needs the true next token."""
-    num_dropped: int
-    num_cut: int
-
-
 def fit_to_limit(
     tokenized: Sequence[TokenizedDemonstration],
     max_tokens: int,
     too_long: Literal["drop", "cut", "stop"],
-) -> FittedRows:
+) -> list[TokenizedDemonstration]:
     """Applies the limit on prompt and answer together, the stop token included.
 
     Args:
         tokenized: The rows.
         max_tokens: The limit, in tokens.
-        too_long: What happens to a row over it: left out, cut, or no training at all.
+        too_long: What happens to a row over it. "drop" leaves it out. "cut" keeps the answer's
+            tokens up to the limit, so that the last one is a label and the stop is forced there
+            (see `corruption.clean_trajectory`); where the prompt leaves no room for an answer
+            token, the row is left out. "stop" refuses all.
 
     Returns:
-        The rows that stay, and how many were dropped and how many are to be cut. With "cut" a row
-        whose prompt leaves no room for an answer token is dropped.
+        The rows that stay, in their order; perhaps none.
 
     Raises:
-        DemonstrationError: "stop" and a row is too long (W230); or no row stays.
+        DemonstrationError: "stop" and a row is over the limit.
     """
-    over = [row for row in tokenized if _length(row) > max_tokens]
+    over = [row for row in tokenized if num_tokens(row) > max_tokens]
     if over and too_long == "stop":
         raise DemonstrationError(
             f"{len(over)} of {len(tokenized)} rows are longer than {max_tokens} tokens, the first "
-            f"is row {over[0].index + 1} with {_length(over[0])}; raise the limit, or choose to "
+            f"is row {over[0].index + 1} with {num_tokens(over[0])}; raise the limit, or choose to "
             "drop or to cut them"
         )
-    rows = tuple(
-        row
-        for row in tokenized
-        if _length(row) <= max_tokens or (too_long == "cut" and len(row.prompt_ids) < max_tokens)
-    )
-    if not rows:
-        shortest = min(map(_length, tokenized), default=0)
-        raise DemonstrationError(
-            f"none of the {len(tokenized)} rows fits into {max_tokens} tokens; the shortest has "
-            f"{shortest}"
-        )
-    num_cut = sum(_length(row) > max_tokens for row in rows)
-    return FittedRows(rows, num_dropped=len(tokenized) - len(rows), num_cut=num_cut)
+    fitted = []
+    for row in tokenized:
+        if num_tokens(row) <= max_tokens:
+            fitted.append(row)
+        elif too_long == "cut" and len(row.prompt_ids) < max_tokens:
+            fitted.append(cut_demonstration(row, max_tokens))
+    return fitted
 
 
-def check_trainable(
-    tokenized: Sequence[TokenizedDemonstration], stop_id: int, max_tokens: int | None = None
-) -> None:
+def check_trainable(tokenized: Sequence[TokenizedDemonstration], stop_id: int) -> None:
     """Refuses rows from which nothing can be learned, or never how to stop.
 
     Args:
-        tokenized: The rows that will be trained on.
+        tokenized: The rows that will be trained on, cut already.
         stop_id: The stop token.
-        max_tokens: Where answers are cut; None does not cut.
 
     Raises:
-        DemonstrationError: a row has no answer token but the stop token (it names up to three
-            rows); there is no row; or no row that is trained on ends with the stop token.
+        DemonstrationError: there is no row; a row has no answer token but the stop token (the
+            first three are named); or no row ends with the stop token.
     """
     if not tokenized:
-        raise DemonstrationError("there is no row to train on; at least one is needed")
-    silent = [row.index + 1 for row in tokenized if not set(row.completion_ids) - {stop_id}]
-    if silent:
-        shown = ", ".join(map(str, silent[:3]))
         raise DemonstrationError(
-            f"{len(silent)} of {len(tokenized)} rows have no supervised token (rows {shown}"
-            f"{', ...' if len(silent) > 3 else ''}): the model's tokenizer makes nothing of their "
-            "answers. Remove them from the demonstrations"
+            "there is no row to train on within the limit on tokens; at least one is needed"
         )
-    if not any(trains_stop(row, stop_id, max_tokens) for row in tokenized):
+    silent = [row.index + 1 for row in tokenized if not is_supervised(row, stop_id)]
+    if silent:
+        shown = ", ".join(map(str, silent[:3])) + (", ..." if len(silent) > 3 else "")
+        raise DemonstrationError(
+            f"{len(silent)} of {len(tokenized)} rows have no supervised token (rows {shown}): the "
+            "model's tokenizer makes nothing of their answers. Take them out of the demonstrations"
+        )
+    if not any(trains_stop(row, stop_id) for row in tokenized):
         raise DemonstrationError(
             f"the stop token is never trained: all {len(tokenized)} answers are cut before their "
             "end, so the model would never learn to stop. Raise the limit on tokens"
         )
 
 
-def trains_stop(row: TokenizedDemonstration, stop_id: int, max_tokens: int | None = None) -> bool:
-    """Says whether the stop token is among the labels of a row, cut at `max_tokens`."""
-    is_whole = max_tokens is None or _length(row) <= max_tokens
-    return is_whole and row.completion_ids[-1:] == (stop_id,)
+def is_supervised(row: TokenizedDemonstration, stop_id: int) -> bool:
+    """Says whether the answer of a row has a token to learn besides the stop token."""
+    return any(token != stop_id for token in row.completion_ids)
 
 
-def _length(row: TokenizedDemonstration) -> int:
+def trains_stop(row: TokenizedDemonstration, stop_id: int) -> bool:
+    """Says whether the stop token is among the labels of a row."""
+    return row.completion_ids[-1:] == (stop_id,)
+
+
+def num_tokens(row: TokenizedDemonstration) -> int:
+    """Returns the length of prompt and answer together, the stop token included."""
     return len(row.prompt_ids) + len(row.completion_ids)
