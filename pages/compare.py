@@ -22,17 +22,18 @@ def build(context: AppContext) -> None:
     """Builds the page and wires it."""
     task = gr.Textbox(visible=False, elem_id="compare-task")
     address = gr.Textbox(visible=False, elem_id="compare-address")
+    gr.Markdown("# Compare")
     request, held_out = _build_request()
     with gr.Row(elem_classes=["button-row"]):
         compare = gr.Button("Compare", variant="primary", elem_id="compare-start")
         stop = gr.Button("Stop", visible=False, elem_id="compare-stop")
     status = gr.HTML(elem_id="compare-status")
-    replay, play, columns, table = _build_results()
+    replay, play, columns, fold, table = _build_results()
     timer = gr.Timer(0.7, active=False)
     player = gr.Timer(0.35, active=False)
     seen = gr.State(-1)
 
-    results: list[Any] = [status, columns, table, replay, play, stop, timer, seen]
+    results: list[Any] = [status, columns, table, fold, replay, play, stop, timer, seen]
     show = handler(actions.show, context)
     gr.on(
         None,
@@ -115,16 +116,18 @@ def _build_held_out() -> list[Any]:
     return [dataset, number, seed, take]
 
 
-def _build_results() -> tuple[gr.Slider, gr.Button, gr.HTML, gr.HTML]:
+def _build_results() -> tuple[gr.Slider, gr.Button, gr.HTML, gr.Accordion, gr.HTML]:
     with gr.Row(equal_height=True, elem_classes=["replay-row"]):
         replay = gr.Slider(
             0, 1, 1, step=1, label="Replay: actions shown", visible=False, elem_id="compare-replay"
         )
         play = gr.Button("Play", visible=False, scale=0, min_width=96, elem_id="compare-play")
     columns = gr.HTML(elem_id="compare-columns")
-    with gr.Accordion("All answers as a table", open=False, elem_id="compare-table-fold"):
+    with gr.Accordion(
+        "All answers as a table", open=False, visible=False, elem_id="compare-table-fold"
+    ) as fold:
         table = gr.HTML(elem_id="compare-table")
-    return replay, play, columns, table
+    return replay, play, columns, fold, table
 
 
 PAGE = Page("Compare", "/compare", build)

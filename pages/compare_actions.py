@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from seqmatch.demonstrations import split
 
 from pages.components.plain import Tone, plain
-from pages.lane import failure, pieces_of, waiting
+from pages.lane import failure, has_ended, pieces_of, waiting
 from pages.links import link
 from pages.page import AppContext
 from pages.presenters import comparison
@@ -183,17 +183,18 @@ def _shown(context: AppContext, task_id: str, seen: int) -> list[Any]:
         return [plain(words, "problem"), *_empty_results(), gr.Timer(active=False), -1]
     outputs = context.store.tasks.output(task.id)
     last = outputs[-1].seq if outputs else 0
-    if last == seen and not task.status.is_final:
-        return [_status(task, 0, 0), *([gr.skip()] * 7)]
+    if last == seen and not has_ended(task):
+        return [_status(task, 0, 0), *([gr.skip()] * 8)]
     request, answers = _gathered(context, task)
     end = comparison.longest(answers.values())
     num_done = sum(answer.is_done for answer in answers.values())
     rows = comparison.table_rows(answers.values())
-    is_over = task.status.is_final
+    is_over = has_ended(task)
     return [
         _status(task, num_done, len(answers)),
         comparison.comparison_html(request, answers, None),
         comparison.table_html(rows),
+        gr.update(visible=True),
         gr.update(maximum=max(end, 1), value=end, visible=is_over and end > 1),
         gr.update(visible=is_over and end > 1, interactive=True),
         gr.update(visible=not is_over),
@@ -223,7 +224,7 @@ def _stored(context: AppContext, task_id: str) -> tuple[str, GenerateRequest] | 
 
 
 def _status(task: TaskRecord, num_done: int, total: int) -> str:
-    if not task.status.is_final:
+    if not has_ended(task):
         words = waiting(task, f"Writing: {num_done} of {total} answers done")
         return plain(words, "waiting")
     tone: Tone = "good" if task.status is TaskStatus.COMPLETED else "problem"
@@ -235,7 +236,7 @@ def _status(task: TaskRecord, num_done: int, total: int) -> str:
 def _empty_results() -> list[Any]:
     hidden = gr.update(visible=False)
     empty = plain("Write a prompt, choose policies, and press Compare.", "empty")
-    return [empty, "", hidden, hidden, hidden]
+    return [empty, "", hidden, hidden, hidden, hidden]
 
 
 def _decoding(settings: Sequence[Value]) -> DecodingConfig:

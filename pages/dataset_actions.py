@@ -10,7 +10,7 @@ import gradio as gr
 from pydantic import BaseModel, TypeAdapter
 
 from pages.components.plain import plain
-from pages.lane import ask, failure, result_of, waiting
+from pages.lane import ask, failure, has_ended, result_of, waiting
 from pages.links import link
 from pages.page import AppContext
 from pages.presenters.datasets import rows_html, sets_html
@@ -145,7 +145,7 @@ def ask_lengths(
 def show_lengths(context: AppContext, task_id: str) -> list[Any]:
     """Shows the histogram when the lane has it."""
     task = context.store.tasks.get(task_id)
-    if not task.status.is_final:
+    if not has_ended(task):
         return [plain(waiting(task, "Loading the tokenizer and counting"), "waiting"), gr.skip()]
     if task.status is not TaskStatus.COMPLETED:
         return [plain(f"⚠ Not measured. {failure(task)}", "problem"), gr.Timer(active=False)]
@@ -187,7 +187,7 @@ def ask_tokens(
 def show_tokens(context: AppContext, task_id: str) -> list[Any]:
     """Shows the tokens when the lane has them."""
     task = context.store.tasks.get(task_id)
-    if not task.status.is_final:
+    if not has_ended(task):
         return [plain(waiting(task, "Loading the tokenizer"), "waiting"), gr.skip()]
     if task.status is not TaskStatus.COMPLETED:
         return [plain(f"⚠ No tokens. {failure(task)}", "problem"), gr.Timer(active=False)]

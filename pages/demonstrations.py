@@ -18,11 +18,12 @@ def build(context: AppContext) -> None:
     """Builds the page and wires it."""
     address = gr.Textbox(visible=False, elem_id="demonstrations-address")
     chosen = gr.Textbox(visible=False, elem_id="demonstrations-chosen")
+    gr.Markdown("# Demonstrations")
     examples: list[tuple[str, gr.Button]] = []
     with gr.Row(equal_height=False, elem_classes=["upload-columns"]):
         with gr.Column(scale=3, min_width=320):
             gr.Markdown(
-                "### Add your own\n"
+                "## Add your own\n"
                 "JSONL, JSON, CSV, TSV, Parquet or plain text; one file or several. Nothing is "
                 "used before you accept what was read.",
             )
@@ -35,13 +36,13 @@ def build(context: AppContext) -> None:
             )
             upload_status = gr.HTML(elem_id="demonstrations-upload-status")
         with gr.Column(scale=2, min_width=320):
-            gr.Markdown("### Or take an example")
+            gr.Markdown("## Or take an example")
             for name, example in EXAMPLES.items():
                 gr.Markdown(example.description, elem_classes=["note"])
                 button = gr.Button(f"Add {example.title}", elem_id=f"demonstrations-example-{name}")
                 examples.append((name, button))
     report = upload_report.build_report()
-    gr.Markdown("### Your sets")
+    gr.Markdown("## Your sets")
     sets = gr.HTML(elem_id="demonstrations-sets")
     view = dataset_view.build_view(context)
 

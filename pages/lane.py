@@ -50,3 +50,8 @@ def waiting(task: TaskRecord, doing: str) -> str:
     if task.status is TaskStatus.QUEUED:
         return "Waiting for the worker …"
     return f"{doing} …"
+
+
+def has_ended(task: TaskRecord) -> bool:
+    """True where nothing more will come of a task."""
+    return task.ended_at is not None

@@ -8,7 +8,7 @@ from gradio.components import Component
 from pages.components.events import POLLING, QUIET
 from pages.components.plain import plain
 from pages.feedback import handler
-from pages.lane import ask, failure, pieces_of, waiting
+from pages.lane import ask, failure, has_ended, pieces_of, waiting
 from pages.page import AppContext
 from seqmatch.jobs.task_types import PrepareModelProgress, PrepareModelRequest
 from storage.records import TaskStatus
@@ -45,7 +45,7 @@ def follow_task(context: AppContext, task_id: str) -> list[Any]:
     task = context.store.tasks.get(task_id)
     if task.status is TaskStatus.COMPLETED:
         return [plain("SmolLM2 is ready.", "good"), gr.Timer(active=False)]
-    if task.status.is_final:
+    if has_ended(task):
         words = f"⚠ SmolLM2 could not be prepared. {failure(task)}"
         return [plain(words, "problem"), gr.Timer(active=False)]
     lines = pieces_of(context.store, task_id, PrepareModelProgress)

@@ -78,6 +78,7 @@ def theme() -> gr.themes.Base:
         button_border_width="1px",
         input_background_fill="#ffffff",
         input_background_fill_dark="#14171d",
+        input_border_width="1px",
         input_border_color="#c6ccd4",
         input_border_color_dark="#454d5c",
         input_border_color_focus="#0072b2",

@@ -19,12 +19,11 @@ from pages.page import AppContext, Page
 from pages.presenters.form_fields import SECTIONS, Value, objective_defaults
 from pages.presenters.training_choices import model_choices
 
-FIRST_OBJECTIVE = "sequence_match"
 FIRST_VALUES: Mapping[str, Value] = {
-    "objective.kind": FIRST_OBJECTIVE,
+    "objective.kind": train_actions.FIRST_OBJECTIVE,
     "adapter.kind": "full",
     "objective.corruption.alphabet": "vocabulary",
-    **objective_defaults(FIRST_OBJECTIVE),
+    **objective_defaults(train_actions.FIRST_OBJECTIVE),
 }
 """What the form shows before the address or a person says otherwise."""
 
@@ -37,6 +36,7 @@ def build(context: AppContext) -> None:
     """Builds the page and wires it."""
     parent = gr.Textbox(visible=False, elem_id="train-parent")
     address = gr.Textbox(visible=False, elem_id="train-address")
+    gr.Markdown("# Train")
     empty = gr.Markdown(
         "There are no demonstrations yet. [Add some first](demonstrations): a bundled example is "
         "one click.",
@@ -77,7 +77,7 @@ def build(context: AppContext) -> None:
 def _build_sources(
     context: AppContext,
 ) -> tuple[dict[str, Component], gr.HTML, gr.Button, gr.HTML]:
-    gr.Markdown("### Learn from")
+    gr.Markdown("## Learn from")
     controls: dict[str, Component] = {}
     with gr.Row(elem_classes=["form-grid"]):
         controls["data.dataset"] = gr.Dropdown(
@@ -97,10 +97,10 @@ def _build_sources(
 
 
 def _build_objective(controls: dict[str, Component]) -> list[Component]:
-    gr.Markdown("### Minimise")
+    gr.Markdown("## Minimise")
     controls["objective.kind"] = gr.Radio(
         choices=[(info.title, kind) for kind, info in OBJECTIVES.items()],
-        value=FIRST_OBJECTIVE,
+        value=train_actions.FIRST_OBJECTIVE,
         label="Objective",
         elem_id="train-objective-kind",
     )
@@ -112,7 +112,7 @@ def _build_objective(controls: dict[str, Component]) -> list[Component]:
 
 
 def _build_costs(controls: dict[str, Component]) -> None:
-    gr.Markdown("### Spend")
+    gr.Markdown("## Steps and seeds")
     with gr.Row(elem_classes=["form-grid"]):
         for path in COSTS[1:]:
             controls[path] = build_input(_field(path), "train", FIRST_VALUES)
@@ -129,12 +129,12 @@ def _build_advanced(controls: dict[str, Component]) -> None:
                 if item.section == title and item.path not in controls
             ]
             if items:
-                gr.Markdown(f"#### {title}")
+                gr.Markdown(f"### {title}")
                 controls.update(build_section(items, "train", FIRST_VALUES))
 
 
 def _build_start() -> tuple[gr.HTML, gr.HTML, gr.Button, gr.HTML, gr.Code]:
-    gr.Markdown("### Before the start")
+    gr.Markdown("## Before the start")
     estimate = gr.HTML(elem_id="train-estimate")
     problems = gr.HTML(elem_id="train-problems")
     start = gr.Button("Start training", variant="primary", elem_id="train-start")
@@ -159,19 +159,21 @@ def _wire_form(
     follow: tuple[Any, list[Component]],
 ) -> None:
     refresh, shown = follow
+    dataset, kind, model = (
+        controls[path] for path in ("data.dataset", "objective.kind", "base_model")
+    )
     chosen = {
-        "objective.kind": train_actions.choose_objective,
-        "base_model": train_actions.choose_model,
-        "data.dataset": handler(train_actions.choose_dataset, context),
+        "objective.kind": (train_actions.choose_objective, [dataset, kind], fields),
+        "data.dataset": (train_actions.choose_dataset, [dataset, kind], inputs),
+        "base_model": (train_actions.choose_model, [model], fields),
     }
     for path, control in controls.items():
         if path in chosen:
-            targets = inputs if path == "data.dataset" else fields
-            control.input(chosen[path], control, targets, **QUIET).then(  # type: ignore[attr-defined]
-                refresh, inputs, shown, **QUIET
-            )
+            choose, sources, targets = chosen[path]
+            bound = choose if path == "base_model" else handler(choose, context)
+            control.input(bound, sources, targets, **QUIET).then(refresh, inputs, shown, **QUIET)
         else:
-            control.input(refresh, inputs, shown, **FOLLOWING)  # type: ignore[attr-defined]
+            control.input(refresh, inputs, shown, **FOLLOWING)
 
 
 def _field(path: str) -> Any:

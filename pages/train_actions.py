@@ -8,7 +8,7 @@ import gradio as gr
 
 from pages.components.config_form import field_updates
 from pages.components.plain import Tone, plain
-from pages.lane import ask, failure, result_of
+from pages.lane import ask, failure, has_ended, result_of
 from pages.links import link
 from pages.page import AppContext
 from pages.presenters.estimates import estimate_html
@@ -21,7 +21,7 @@ from pages.presenters.form_fields import (
     read_form,
     run_fields,
 )
-from pages.presenters.objective_card import objective_card
+from pages.presenters.objective_card import divergence_card, objective_card
 from pages.presenters.training_choices import (
     dataset_choices,
     model_note,
@@ -40,6 +40,9 @@ from storage.records import TaskStatus
 
 FIXED = ("data.dataset", "base_model", "seed", "objective.kind")
 """The controls that stand before the fields of the form, in the order of the handlers' values."""
+
+FIRST_OBJECTIVE = "sequence_match"
+"""What the form shows before a person says otherwise."""
 
 FIELDS: tuple[FormField, ...] = run_fields()
 
@@ -86,9 +89,9 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
     divergence = values["objective.divergence"] if kind == "sequence_match" else None
     return [
         gr.update(info=_seed_hint(result.problems.get("seed"))),
-        objective_card(kind, None),
+        objective_card(kind, is_brief=bool(divergence)),
         gr.update(
-            value=objective_card(kind, str(divergence)) if divergence else "",
+            value=divergence_card(str(divergence)) if divergence else "",
             visible=bool(divergence),
         ),
         plain(model_note(base_model, prepared)),
@@ -100,12 +103,11 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
     ]
 
 
-def choose_objective(kind: str) -> list[Any]:
-    """Returns the new objective's defaults for the fields that it has; leaves the others alone."""
-    defaults = objective_defaults(kind)
+def choose_objective(context: AppContext, dataset_id: str | None, kind: str) -> list[Any]:
+    """Returns what the new objective starts from: its defaults, then what suits the example."""
+    values = {**objective_defaults(kind), **suggest(context, dataset_id, kind)}
     return [
-        gr.update(value=defaults[item.path]) if item.path in defaults else gr.skip()
-        for item in FIELDS
+        gr.update(value=values[item.path]) if item.path in values else gr.skip() for item in FIELDS
     ]
 
 
@@ -116,20 +118,20 @@ def choose_model(name: str) -> list[Any]:
     return [gr.update(value=kind) if item.path == "adapter.kind" else gr.skip() for item in FIELDS]
 
 
-def choose_dataset(context: AppContext, dataset_id: str | None) -> list[Any]:
+def choose_dataset(context: AppContext, dataset_id: str | None, kind: str) -> list[Any]:
     """Returns the settings that fit a bundled example; changes nothing for an upload."""
-    values = suggest(context, dataset_id)
+    values = suggest(context, dataset_id, kind)
     paths = (*FIXED, *(item.path for item in FIELDS))
     return [gr.update(value=values[path]) if path in values else gr.skip() for path in paths]
 
 
-def suggest(context: AppContext, dataset_id: str | None) -> Mapping[str, Value]:
+def suggest(context: AppContext, dataset_id: str | None, kind: str) -> Mapping[str, Value]:
     """Returns the settings that fit a bundled example, by path; none for an upload."""
     try:
         record = context.store.datasets.get(dataset_id) if dataset_id else None
     except NotFoundError:
         return {}
-    return suggested_settings(record.summary_json) if record else {}
+    return suggested_settings(record.summary_json, kind) if record else {}
 
 
 def prefill(context: AppContext, request: gr.Request) -> list[Any]:
@@ -166,7 +168,7 @@ def check_start(context: AppContext, config: RunConfig) -> Check:
     if not is_prepared(context, config.base_model):
         return Check("SmolLM2 is not prepared on this machine yet: press Prepare SmolLM2 first.")
     task = context.store.tasks.get(check_task(context, config))
-    if not task.status.is_final:
+    if not has_ended(task):
         return Check("Checking the demonstrations with this model's tokenizer …", is_waiting=True)
     if task.status is not TaskStatus.COMPLETED:
         return Check(f"The demonstrations could not be checked. {failure(task)}")
@@ -233,7 +235,7 @@ def _values_from_address(
             return config_values(RunConfig.model_validate_json(run.config_json))
     chosen = request.query_params.get("dataset")
     dataset_id = chosen if chosen in dataset_ids else (dataset_ids[0] if dataset_ids else None)
-    return {"data.dataset": dataset_id, **suggest(context, dataset_id)}
+    return {"data.dataset": dataset_id, **suggest(context, dataset_id, FIRST_OBJECTIVE)}
 
 
 def _command(config: RunConfig | None, seeds: Sequence[int]) -> str:

@@ -42,7 +42,7 @@ class DatasetView:
     def outputs(self) -> list[Component]:
         """What changes when another set is opened."""
         return [
-            self.group,  # type: ignore[list-item]
+            self.group,
             self.heading,
             self.name,
             self.page,

@@ -33,14 +33,14 @@ class Report:
     def outputs(self) -> list[Component]:
         """What a new report changes."""
         return [
-            self.group,  # type: ignore[list-item]
+            self.group,
             self.findings,
             self.format,
             *self.columns.values(),
             self.preview,
             self.name,
             self.accept,
-            self.mapping,  # type: ignore[list-item]
+            self.mapping,
         ]
 
 

@@ -48,7 +48,7 @@ def rows_html(rows: Sequence[Demonstration], first: int, total: int) -> str:
     ]
     caption = f"Rows {first + 1:,} to {first + len(rows):,} of {total:,}"
     return markup_table(
-        ("Row", "Prompt", "Answer"), cells, caption, ("number", "cell-text", "cell-text")
+        ("Row", "Prompt", "Answer"), cells, caption, ("number narrow", "cell-text", "cell-text")
     )
 
 

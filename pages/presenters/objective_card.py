@@ -2,34 +2,35 @@
 
 from seqmatch.objectives.catalogue import OBJECTIVES
 
-from seqmatch.divergences import Divergence, get_divergence
+from seqmatch.divergences import get_divergence
 from seqmatch.errors import unknown_name
 
 
-def objective_card(kind: str, divergence: str | None) -> str:
-    """Returns one plain sentence, the formula, what it needs and how it behaves.
+def objective_card(kind: str, *, is_brief: bool = False) -> str:
+    """Returns one plain sentence and the formula; unless brief, also its needs and behaviour.
 
     Raises:
-        UnknownNameError: an objective or a divergence that no registry knows.
+        UnknownNameError: an objective that the registry does not know.
     """
     if kind not in OBJECTIVES:
         raise unknown_name("objective", kind, OBJECTIVES)
     info = OBJECTIVES[kind]
-    if divergence is None:
-        return "\n\n".join(
-            (
-                f"**{info.title}.** {info.sentence}",
-                f"$${info.formula}$$",
-                _facts(info.needs, info.behaviour, info.source),
-            )
-        )
-    return _divergence_card(get_divergence(divergence))
+    parts = [info.sentence, f"$${info.formula}$$"]
+    if not is_brief:
+        parts.append(_facts(info.needs, info.behaviour, info.source))
+    return "\n\n".join(parts)
 
 
-def _divergence_card(entry: Divergence) -> str:
+def divergence_card(name: str) -> str:
+    """Returns one plain sentence, the formula, what it needs and how it behaves.
+
+    Raises:
+        UnknownNameError: a divergence that the registry does not know.
+    """
+    entry = get_divergence(name)
     return "\n\n".join(
         (
-            f"**{entry.title}.** {entry.sentence}",
+            entry.sentence,
             f"$${entry.formula}$$",
             _facts(entry.needs, entry.behaviour, entry.source),
         )

@@ -46,7 +46,7 @@ def _token(cell: TokenCell) -> str:
     label = f"; learns {cell.label_text!r}" if cell.is_supervised and cell.label_text else ""
     title = escape(f"{_TITLES[cell.part]}; token {cell.id}; {trained}{label}", quote=True)
     return (
-        f'<span class="token token-{cell.part}" title="{title}">'
+        f'<span class="model-token token-{cell.part}" title="{title}">'
         f"<b>{shown}</b><small>{cell.id}</small></span>"
     )
 
@@ -54,7 +54,7 @@ def _token(cell: TokenCell) -> str:
 def _legend(view: TokenViewResult) -> str:
     present = [part for part in _TITLES if any(cell.part == part for cell in view.tokens)]
     items = "".join(
-        f'<li><span class="token token-{part}"><b>{_SYMBOLS.get(part, "a")}</b></span>'
+        f'<li><span class="model-token token-{part}"><b>{_SYMBOLS.get(part, "a")}</b></span>'
         f"{escape(_TITLES[part])}</li>"
         for part in present
     )

@@ -90,10 +90,13 @@ def default_name(config: RunConfig, dataset_name: str) -> str:
     return f"{title} on {dataset_name}"[:100]
 
 
-def suggested_settings(summary_json: str) -> Mapping[str, Value]:
-    """Returns the settings that a bundled example suggests, by path; none for an upload."""
+def suggested_settings(summary_json: str, kind: str) -> Mapping[str, Value]:
+    """Returns the settings that a bundled example suggests for an objective, by path.
+
+    There are none for an upload.
+    """
     summary = json.loads(summary_json or "{}")
-    return _by_path(summary.get("suggested_config") or {})
+    return _by_path((summary.get("suggested_config") or {}).get(kind, {}))
 
 
 def _by_path(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
