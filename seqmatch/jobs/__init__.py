@@ -1,1 +1,1 @@
-"""Where training meets the run store: the processes that work on runs and tasks. See docs/jobs.md."""
+"""Where training meets the run store: the processes that work on runs and tasks (docs/jobs.md)."""

@@ -52,7 +52,7 @@ class GenerateChunk(Frozen):
     policy_index: int
     backspace: bool
     prompt_index: int
-    actions: list[ActionCell] = []
+    actions: list[ActionCell] = Field(default_factory=list)
     is_done: bool = False
     """True in the last chunk of this answer."""
     text: str | None = None
