@@ -5,7 +5,6 @@ from typing import Any
 
 import gradio as gr
 from pydantic import ValidationError
-from seqmatch.demonstrations import split
 
 from pages.components.plain import Tone, plain
 from pages.lane import failure, has_ended, pieces_of, waiting
@@ -16,6 +15,7 @@ from pages.presenters.form_fields import FormField, Value, allowed, model_fields
 from pages.presenters.policy_choices import policy_choices, policy_ref, policy_value
 from pages.presenters.training_choices import dataset_choices
 from seqmatch.config import DecodingConfig
+from seqmatch.demonstrations import split
 from seqmatch.errors import ConfigError
 from seqmatch.ingest import read_frozen
 from seqmatch.jobs.task_types import GenerateChunk, GenerateRequest

@@ -3,12 +3,11 @@
 `?clone=RUN` fills the form with a run's config, `?dataset=SET` chooses the demonstrations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from seqmatch.objectives.catalogue import OBJECTIVES
 
 from pages import model_preparation, train_actions
 from pages.components.config_form import build_input, build_section
@@ -16,8 +15,9 @@ from pages.components.events import FOLLOWING, QUIET
 from pages.feedback import handler
 from pages.links import GO_TO
 from pages.page import AppContext, Page
-from pages.presenters.form_fields import SECTIONS, Value, objective_defaults
+from pages.presenters.form_fields import Value, objective_defaults
 from pages.presenters.training_choices import model_choices
+from seqmatch.objectives.catalogue import OBJECTIVES
 
 FIRST_VALUES: Mapping[str, Value] = {
     "objective.kind": train_actions.FIRST_OBJECTIVE,
@@ -27,7 +27,7 @@ FIRST_VALUES: Mapping[str, Value] = {
 }
 """What the form shows before the address or a person says otherwise."""
 
-COSTS = ("name", "optimization.num_steps", "optimization.batch_size", "optimization.learning_rate")
+COSTS = ("optimization.num_steps", "optimization.batch_size", "optimization.learning_rate")
 DIVERGENCE = "objective.divergence"
 BACKSPACE = "objective.backspace"
 
@@ -48,13 +48,14 @@ def build(context: AppContext) -> None:
             controls, note, prepare, prepared = _build_sources(context)
             cards = _build_objective(controls)
             _build_costs(controls)
-            _build_advanced(controls)
+            sections = _build_advanced(controls)
         with gr.Column(scale=2, min_width=320, elem_classes=["train-aside"]):
             estimate, problems, start, status, command = _build_start()
     again = gr.Timer(1.0, active=False)
     fields = [controls[item.path] for item in train_actions.FIELDS]
     inputs = [*(controls[path] for path in train_actions.FIXED), *fields]
-    shown = [controls["seed"], *cards, note, prepare, estimate, command, problems, *fields]
+    shown: list[Any] = [controls["seed"], *cards, note, prepare, estimate, command, problems]
+    shown += [status, *sections, *fields]
     refresh = handler(train_actions.refresh, context)
 
     _wire_form(context, controls, inputs, fields, (refresh, shown))
@@ -114,23 +115,20 @@ def _build_objective(controls: dict[str, Component]) -> list[Component]:
 def _build_costs(controls: dict[str, Component]) -> None:
     gr.Markdown("## Steps and seeds")
     with gr.Row(elem_classes=["form-grid"]):
-        for path in COSTS[1:]:
+        for path in COSTS:
             controls[path] = build_input(_field(path), "train", FIRST_VALUES)
         controls["seed"] = gr.Textbox(value="0", label="Seeds", max_lines=1, elem_id="train-seeds")
         controls["name"] = build_input(_field("name"), "train", FIRST_VALUES)
 
 
-def _build_advanced(controls: dict[str, Component]) -> None:
+def _build_advanced(controls: dict[str, Component]) -> list[gr.Column]:
+    sections: list[gr.Column] = []
     with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
-        for title in dict.fromkeys(SECTIONS.values()):
-            items = [
-                item
-                for item in train_actions.FIELDS
-                if item.section == title and item.path not in controls
-            ]
-            if items:
-                gr.Markdown(f"### {title}")
-                controls.update(build_section(items, "train", FIRST_VALUES))
+        for title, items in train_actions.ADVANCED.items():
+            section, inputs = build_section(title, items, "train", FIRST_VALUES)
+            sections.append(section)
+            controls.update(inputs)
+    return sections
 
 
 def _build_start() -> tuple[gr.HTML, gr.HTML, gr.Button, gr.HTML, gr.Code]:
@@ -162,18 +160,22 @@ def _wire_form(
     dataset, kind, model = (
         controls[path] for path in ("data.dataset", "objective.kind", "base_model")
     )
-    chosen = {
+    chosen: dict[str, tuple[Callable[..., Any], list[Component], list[Component]]] = {
         "objective.kind": (train_actions.choose_objective, [dataset, kind], fields),
         "data.dataset": (train_actions.choose_dataset, [dataset, kind], inputs),
         "base_model": (train_actions.choose_model, [model], fields),
     }
-    for path, control in controls.items():
-        if path in chosen:
-            choose, sources, targets = chosen[path]
-            bound = choose if path == "base_model" else handler(choose, context)
-            control.input(bound, sources, targets, **QUIET).then(refresh, inputs, shown, **QUIET)
-        else:
-            control.input(refresh, inputs, shown, **FOLLOWING)
+    for path, (choose, sources, targets) in chosen.items():
+        bound = choose if path == "base_model" else handler(choose, context)
+        controls[path].input(bound, sources, targets, **QUIET).then(refresh, inputs, shown, **QUIET)
+    # One event for all the others: answers of several could overtake each other.
+    gr.on(
+        [control.input for path, control in controls.items() if path not in chosen],
+        refresh,
+        inputs,
+        shown,
+        **FOLLOWING,
+    )
 
 
 def _field(path: str) -> Any:

@@ -13,10 +13,12 @@ from pages.links import link
 from pages.page import AppContext
 from pages.presenters.estimates import estimate_html
 from pages.presenters.form_fields import (
+    SECTIONS,
     FormField,
     FormResult,
     Value,
     config_values,
+    is_shown,
     objective_defaults,
     read_form,
     run_fields,
@@ -45,6 +47,13 @@ FIRST_OBJECTIVE = "sequence_match"
 """What the form shows before a person says otherwise."""
 
 FIELDS: tuple[FormField, ...] = run_fields()
+
+ADVANCED: dict[str, tuple[FormField, ...]] = {
+    title: items
+    for title in dict.fromkeys(SECTIONS.values())
+    if (items := tuple(one for one in FIELDS if one.section == title and not one.is_basic))
+}
+"""The folded fields by their heading."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,11 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
         estimate_html(result.config, len(seeds), context.store.runs.list(limit=200)),
         _command(result.config, seeds),
         plain(_problems_text(result.problems), "problem"),
+        "",
+        *(
+            gr.update(visible=any(is_shown(one, values) for one in items))
+            for items in ADVANCED.values()
+        ),
         *field_updates(FIELDS, values, result.problems),
     ]
 

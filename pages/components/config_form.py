@@ -1,6 +1,6 @@
 """Inputs made from the fields of a config, and the updates that show what is wrong with them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -33,14 +33,14 @@ def build_input(item: FormField, page: str, values: Mapping[str, Value]) -> Comp
 
 
 def build_section(
-    items: Iterable[FormField], page: str, values: Mapping[str, Value]
-) -> dict[str, Component]:
-    """Returns the inputs of one section, two beside each other where there is room."""
-    inputs: dict[str, Component] = {}
-    with gr.Row(equal_height=False, elem_classes=["form-grid"]):
-        for item in items:
-            inputs[item.path] = build_input(item, page, values)
-    return inputs
+    title: str, items: Sequence[FormField], page: str, values: Mapping[str, Value]
+) -> tuple[gr.Column, dict[str, Component]]:
+    """Returns one section and its inputs, beside each other where there is room."""
+    with gr.Column(visible=any(is_shown(item, values) for item in items)) as section:
+        gr.Markdown(f"### {title}")
+        with gr.Row(equal_height=False, elem_classes=["form-grid"]):
+            inputs = {item.path: build_input(item, page, values) for item in items}
+    return section, inputs
 
 
 def field_updates(

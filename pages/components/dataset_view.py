@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import gradio as gr
 from gradio.components import Component
-from seqmatch.objectives.catalogue import OBJECTIVES
 
 from pages import dataset_actions
 from pages.components.events import POLLING, QUIET
 from pages.feedback import handler
 from pages.page import AppContext
 from pages.presenters.training_choices import model_choices
+from seqmatch.objectives.catalogue import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,14 @@ def _build_lengths(
             info="Limit on prompt and answer together (8 to 8,192 tokens).",
             elem_id="demonstrations-max-tokens",
         )
-    measure = gr.Button("Measure lengths", elem_id="demonstrations-measure")
+    with gr.Row(elem_classes=["button-row"]):
+        measure = gr.Button("Measure lengths", elem_id="demonstrations-measure")
     lengths = gr.HTML(elem_id="demonstrations-lengths")
     return model, max_tokens, measure, lengths
 
 
 def _build_tokens() -> tuple[gr.Number, gr.Radio, gr.Number, gr.Button, gr.HTML]:
-    gr.Markdown("#### One row, token by token")
+    gr.Markdown("### One row, token by token")
     with gr.Row(elem_classes=["form-grid"]):
         row = gr.Number(1, label="Row", step=1, elem_id="demonstrations-row")
         objective = gr.Radio(
@@ -156,17 +157,20 @@ def _build_tokens() -> tuple[gr.Number, gr.Radio, gr.Number, gr.Button, gr.HTML]
             info="Another seed inserts other mistakes.",
             elem_id="demonstrations-seed",
         )
-    look = gr.Button("Show tokens", elem_id="demonstrations-look")
+    with gr.Row(elem_classes=["button-row"]):
+        look = gr.Button("Show tokens", elem_id="demonstrations-look")
     tokens = gr.HTML(elem_id="demonstrations-tokens")
     return row, objective, seed, look, tokens
 
 
 def _build_changes() -> tuple[gr.Textbox, gr.Button, gr.Button, gr.Row, gr.Button, gr.Button]:
-    with gr.Row(equal_height=True, elem_classes=["form-grid"]):
+    with gr.Row(elem_classes=["form-grid"]):
         name = gr.Textbox(label="Name", max_lines=1, elem_id="demonstrations-name")
+    with gr.Row(elem_classes=["button-row"]):
         rename = gr.Button("Rename", elem_id="demonstrations-rename")
-    delete = gr.Button("Delete this set", elem_id="demonstrations-delete")
-    with gr.Row(visible=False) as sure:
+    with gr.Row(elem_classes=["button-row"]):
+        delete = gr.Button("Delete this set", elem_id="demonstrations-delete")
+    with gr.Row(visible=False, elem_classes=["button-row"]) as sure:
         really_delete = gr.Button(
             "Delete for good", variant="stop", elem_id="demonstrations-really-delete"
         )

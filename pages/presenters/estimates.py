@@ -29,7 +29,7 @@ def estimate_html(config: RunConfig | None, num_seeds: int, runs: Sequence[RunRe
     memory = expected.memory_bytes
     if like is not None and like.peak_memory_bytes:
         memory = like.peak_memory_bytes
-    items = [("Time", f"about {duration(seconds)}"), ("Memory", f"about {size(memory)}")]
+    items = [("Time", f"about {duration(seconds)}"), ("Memory", f"about {size(round(memory, -7))}")]
     if num_seeds > 1:
         items.append(("Runs", f"{num_seeds}, one for each seed; each takes this"))
     items.append(("Steps", f"{config.optimization.num_steps:,}"))

@@ -31,6 +31,9 @@ BASIC = (
 CHOSEN_APART = ("data.dataset", "base_model", "seed", "objective.kind")
 """Fields with a control of their own on the page."""
 
+NOT_FIELDS = ("schema_version", "objective.kind")
+"""The version is ours; the kind of objective has a control of its own."""
+
 SECTIONS = {
     "objective": "Objective",
     "objective.corruption": "Noise and backspace",
@@ -97,7 +100,7 @@ def model_fields(model: type[BaseModel], prefix: str = "") -> Iterator[FormField
         path = f"{prefix}{name}"
         members = _members(info.annotation)
         if not members:
-            if name not in ("schema_version", "kind"):
+            if path not in NOT_FIELDS:
                 yield _form_field(path, info)
         elif len(members) == 1:
             yield from model_fields(members[0], f"{path}.")

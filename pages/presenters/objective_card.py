@@ -1,9 +1,8 @@
 """What an objective and a divergence are, as Markdown made of our own registries only."""
 
-from seqmatch.objectives.catalogue import OBJECTIVES
-
 from seqmatch.divergences import get_divergence
 from seqmatch.errors import unknown_name
+from seqmatch.objectives.catalogue import OBJECTIVES
 
 
 def objective_card(kind: str, *, is_brief: bool = False) -> str:
