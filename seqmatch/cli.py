@@ -1,6 +1,6 @@
 """The command line: which commands there are, and how a mistake is told.
 
-Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`; it is imported
+Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`, imported
 only when it is called, so that help does not wait for torch. A mistake of the user is one line on
 stderr and exit code 2.
 """

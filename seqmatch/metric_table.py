@@ -15,10 +15,6 @@ class MetricTable:
         """Adds the numbers of a step; the same name and step again replaces the number."""
         self._values.update({(name, step): value for name, value in values.items()})
 
-    def latest(self) -> dict[str, float]:
-        """Returns each name's number at its last step."""
-        return {name: value for (name, _), value in sorted(self._values.items())}
-
     def csv(self) -> str:
         """Returns lines of name, step and value under a header."""
         text = io.StringIO()

@@ -1,0 +1,158 @@
+"""The rows of a run: split, tokenised once, and drawn batch by batch as trajectories.
+
+A draw is a function of the seed and of how many rows were drawn before, so the data cursor is one
+number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmatch.action_space import ActionSpace
+from seqmatch.config import RunConfig
+from seqmatch.corruption import clean_trajectory, corrupt
+from seqmatch.demonstrations import check_trainable, fit_to_limit, num_tokens, split
+from seqmatch.errors import ConfigError, DemonstrationError
+from seqmatch.evaluation import HeldOutRows
+from seqmatch.objectives import CorruptionConfig, ObjectiveConfig
+from seqmatch.policy import Policy
+from seqmatch.reporting import Reporter
+from seqmatch.seeding import generator
+from seqmatch.text import text_ids, tokenize_demonstration
+from seqmatch.types import Demonstration, TokenizedDemonstration, Trajectory
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of a run as tokens."""
+
+    train: tuple[TokenizedDemonstration, ...]
+    held_out: HeldOutRows
+    """All held-out rows, in an order drawn with the split's seed."""
+    noise_ids: tuple[int, ...] | None
+    """The tokens that noise draws from; None for the whole vocabulary."""
+
+
+def prepare_rows(
+    config: RunConfig, demonstrations: Sequence[Demonstration], policy: Policy, reporter: Reporter
+) -> TrainingRows:
+    """Splits the demonstrations, tokenises them and applies the limit on their length.
+
+    Raises:
+        DemonstrationError: Nothing to train on, or nothing held out, is left; or a row is over the
+            limit and the config says to refuse that.
+        ConfigError: The noise tokens cannot be pushed.
+    """
+    indices, _ = split(demonstrations, config.data.heldout_fraction, config.data.split_seed)
+    tokenized = _tokenized(demonstrations, indices, policy)
+    train, what_happened = _within_limit(config, tokenized, policy)
+    if what_happened:
+        reporter.event("warning", "rows_over_limit", what_happened)
+    check_trainable(train, policy.space.eos_id)
+    return TrainingRows(
+        train=train,
+        held_out=held_out_rows(config, demonstrations, policy),
+        noise_ids=noise_ids(config.objective.corruption, policy),
+    )
+
+
+def held_out_rows(
+    config: RunConfig, demonstrations: Sequence[Demonstration], policy: Policy
+) -> HeldOutRows:
+    """Returns the held-out rows of a run, in an order drawn with the split's seed.
+
+    Raises:
+        DemonstrationError: None is left within the limit on length.
+    """
+    _, indices = split(demonstrations, config.data.heldout_fraction, config.data.split_seed)
+    order = generator(config.data.split_seed, "held-out order").permutation(len(indices))
+    shuffled = [indices[at] for at in order]
+    tokenized, _ = _within_limit(config, _tokenized(demonstrations, shuffled, policy), policy)
+    return HeldOutRows(
+        demonstrations=tuple(demonstrations[row.index] for row in tokenized),
+        tokenized=tokenized,
+    )
+
+
+def noise_ids(corruption: CorruptionConfig, policy: Policy) -> tuple[int, ...] | None:
+    """Returns the tokens that noise draws from; None for the whole vocabulary.
+
+    Raises:
+        ConfigError: The token set has no token that noise may push.
+    """
+    if corruption.alphabet == "vocabulary":
+        return None
+    found = tuple(dict.fromkeys(text_ids(policy.tokenizer, corruption.token_set)))
+    if not set(found) - policy.space.unpushable:
+        raise ConfigError(
+            f"objective.corruption.token_set {corruption.token_set[:40]!r} has no token that noise "
+            "may push; name at least one ordinary token, for example '0123456789'"
+        )
+    return found
+
+
+def draw_indices(num_rows: int, num_drawn: int, batch_size: int, seed: int) -> list[int]:
+    """Returns the next `batch_size` row indices after `num_drawn` draws.
+
+    Each pass over the `num_rows` rows has its own permutation; a batch may span passes.
+    """
+    indices: list[int] = []
+    while len(indices) < batch_size:
+        data_pass, position = divmod(num_drawn + len(indices), num_rows)
+        order = _order(num_rows, data_pass, seed)
+        indices += order[position : position + batch_size - len(indices)].tolist()
+    return indices
+
+
+def drawn_trajectories(
+    rows: TrainingRows,
+    indices: Sequence[int],
+    space: ActionSpace,
+    objective: ObjectiveConfig,
+    rng: np.random.Generator,
+) -> list[Trajectory]:
+    """Returns these rows as trajectories, with mistakes where the policy has backspace."""
+    demonstrations = [rows.train[index] for index in indices]
+    if not space.has_backspace:
+        return [clean_trajectory(each, space) for each in demonstrations]
+    return [
+        corrupt(each, space, objective.corruption, rows.noise_ids, rng) for each in demonstrations
+    ]
+
+
+@lru_cache(maxsize=2)
+def _order(num_rows: int, data_pass: int, seed: int) -> npt.NDArray[np.int64]:
+    """One pass's permutation; cached because every batch of the pass needs it."""
+    return generator(seed, "data order", data_pass).permutation(num_rows)
+
+
+def _tokenized(
+    demonstrations: Sequence[Demonstration], indices: Sequence[int], policy: Policy
+) -> list[TokenizedDemonstration]:
+    return [
+        tokenize_demonstration(policy.tokenizer, demonstrations[index], index) for index in indices
+    ]
+
+
+def _within_limit(
+    config: RunConfig, tokenized: Sequence[TokenizedDemonstration], policy: Policy
+) -> tuple[tuple[TokenizedDemonstration, ...], str]:
+    """The rows within the limit, and a sentence on the others; empty where there is none."""
+    limit = min(config.data.max_tokens, policy.max_positions or config.data.max_tokens)
+    rows = tuple(fit_to_limit(tokenized, limit, config.data.too_long))
+    if not rows:
+        raise DemonstrationError(
+            f"all {len(tokenized)} rows have more than {limit} tokens; raise data.max_tokens, or "
+            "choose data.too_long 'cut'"
+        )
+    num_over = sum(num_tokens(row) > limit for row in tokenized)
+    num_dropped = len(tokenized) - len(rows)
+    if not num_over:
+        return rows, ""
+    return rows, (
+        f"{num_over} of {len(tokenized)} rows have more than {limit} tokens: {num_dropped} were "
+        f"left out and {num_over - num_dropped} cut"
+    )

@@ -1,0 +1,182 @@
+"""How good a policy is on held-out prompts: likelihood of the demonstrations, and fresh rollouts.
+
+Held-out rows are taken clean (no noise inserted), in the action space of the policy. Rollouts are
+sampled at temperature 1, one for each prompt, with backspace where the policy has it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqmatch.config import DecodingConfig, EvaluationConfig
+from seqmatch.corruption import clean_trajectory
+from seqmatch.divergence_estimate import cross_fitted_bound
+from seqmatch.generation import Rollout, UniformSource, generate, standing_tokens, to_trace
+from seqmatch.objectives import ObjectiveConfig, SequenceMatchConfig
+from seqmatch.policy import Policy
+from seqmatch.reporting import Trace
+from seqmatch.rollouts import ACTIONS_PER_TOKEN, to_trajectory
+from seqmatch.text import prompt_text
+from seqmatch.trajectory_values import TrajectoryValues, occupancy_sample, trajectory_values
+from seqmatch.types import Demonstration, TokenizedDemonstration
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """The rows of an evaluation, as text and as tokens, in one order."""
+
+    demonstrations: tuple[Demonstration, ...]
+    tokenized: tuple[TokenizedDemonstration, ...]
+
+    def first(self, count: int) -> "HeldOutRows":
+        """Returns the first `count` rows, or all where there are fewer."""
+        return HeldOutRows(self.demonstrations[:count], self.tokenized[:count])
+
+
+@dataclass(frozen=True)
+class RewardScale:
+    """The scale of the implied reward r = alpha (l - discount V')."""
+
+    alpha: float
+    discount: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    metrics: dict[str, float]
+    """By METRICS name."""
+    traces: tuple[Trace, ...]
+    """One for each rollout, in the order of the rows."""
+
+
+def reward_scale(objective: ObjectiveConfig) -> RewardScale:
+    """Returns the run's alpha and discount; for SFT those of SequenceMatch's defaults.
+
+    So the curves of both objectives have the same axes.
+    """
+    scale = objective if isinstance(objective, SequenceMatchConfig) else SequenceMatchConfig()
+    return RewardScale(scale.alpha, scale.discount)
+
+
+def likelihood_metrics(found: Sequence[TrajectoryValues], discount: float) -> dict[str, float]:
+    """Returns the metrics of held-out demonstrations: NLL in nats per token, mean |d|, and V.
+
+    d = l(a|s) - discount V(s'); means are over all tokens of all rows, V over rows.
+    """
+    log_probs = np.concatenate([each.log_probs() for each in found])
+    differences = np.concatenate([each.temporal_differences(discount) for each in found])
+    return {
+        "eval/nll": float(-log_probs.mean()),
+        "eval/td": float(np.abs(differences).mean()),
+        "eval/value_start": float(np.mean([each.values[0] for each in found])),
+        "eval/value_end": float(np.mean([each.values[-1] for each in found])),
+    }
+
+
+def rollout_metrics(
+    rollouts: Sequence[Rollout], traces: Sequence[Trace], backspace_id: int
+) -> dict[str, float]:
+    """Returns the metrics of fresh rollouts; the shares are over rollouts, or over all actions."""
+    num_actions = sum(len(rollout.actions) for rollout in rollouts)
+    num_backspaces = sum(rollout.actions.count(backspace_id) for rollout in rollouts)
+    standing = [len(standing_tokens(rollout.actions, backspace_id)) for rollout in rollouts]
+    matches = [trace.is_finished and trace.text == trace.reference for trace in traces]
+    return {
+        "eval/exact_match": float(np.mean(matches)),
+        "rollout/backspace_rate": num_backspaces / max(num_actions, 1),
+        "rollout/length": float(np.mean(standing)),
+        "rollout/truncated": float(np.mean([not trace.is_finished for trace in traces])),
+    }
+
+
+def sample_answers(
+    policy: Policy,
+    rows: HeldOutRows,
+    max_new_tokens: int,
+    *,
+    backspace: bool,
+    seed: int,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Rollout]:
+    """Returns one answer for each row, sampled at temperature 1.
+
+    Without `backspace` the other actions' probabilities are renormalised. The same seed gives every
+    policy, and a policy with and without backspace, the same random numbers.
+    """
+    decoding = DecodingConfig(
+        temperature=1.0,
+        max_new_tokens=max_new_tokens,
+        max_actions=min(ACTIONS_PER_TOKEN * max_new_tokens, 16_384),
+    )
+    return generate(
+        policy,
+        [row.prompt_ids for row in rows.tokenized],
+        decoding,
+        backspace=backspace,
+        uniforms=UniformSource(seed),
+        should_stop=should_stop,
+    )
+
+
+def answer_traces(policy: Policy, rows: HeldOutRows, rollouts: Sequence[Rollout]) -> list[Trace]:
+    """Returns the answers as people read them, each with the demonstrated one as reference."""
+    return [
+        to_trace(policy, rollout, prompt_text(row.prompt), row.completion)
+        for rollout, row in zip(rollouts, rows.demonstrations, strict=True)
+    ]
+
+
+def evaluate(
+    policy: Policy,
+    rows: HeldOutRows,
+    settings: EvaluationConfig,
+    scale: RewardScale,
+    *,
+    max_positions: int,
+    seed: int,
+    with_rollouts: bool = True,
+    should_stop: Callable[[], bool] | None = None,
+) -> Evaluation:
+    """Returns all metrics of a policy on held-out rows.
+
+    `eval/divergence` is the bound of `seqmatch.divergence_estimate` between the demonstrations and
+    the rollouts of this evaluation.
+
+    Args:
+        policy: The policy; its weights are not changed.
+        rows: At least one row.
+        settings: Limits of the rollouts.
+        scale: Of the implied reward.
+        max_positions: Input positions that go through the policy at once.
+        seed: Of the rollouts: the same seed gives every policy the same random numbers.
+        with_rollouts: Without them only the metrics of the likelihood are found.
+        should_stop: Asked while sampling; where it says so the evaluation ends with the metrics of
+            the likelihood alone.
+    """
+    space = policy.space
+    clean = [clean_trajectory(row, space) for row in rows.tokenized]
+    demonstrated = trajectory_values(policy, clean, max_positions)
+    metrics = likelihood_metrics(demonstrated, scale.discount)
+    if not with_rollouts:
+        return Evaluation(metrics, ())
+    rollouts = sample_answers(
+        policy,
+        rows,
+        settings.max_new_tokens,
+        backspace=space.has_backspace,
+        seed=seed,
+        should_stop=should_stop,
+    )
+    if should_stop is not None and should_stop():
+        return Evaluation(metrics, ())
+    traces = answer_traces(policy, rows, rollouts)
+    metrics |= rollout_metrics(rollouts, traces, space.backspace_id)
+    sampled = [to_trajectory(rollout, space) for rollout in rollouts]
+    found = trajectory_values(policy, sampled, max_positions)
+    data_side = occupancy_sample(demonstrated, space, alpha=scale.alpha, discount=scale.discount)
+    policy_side = occupancy_sample(found, space, alpha=scale.alpha, discount=scale.discount)
+    metrics["eval/divergence"] = cross_fitted_bound(data_side, policy_side)
+    return Evaluation(metrics, tuple(traces))

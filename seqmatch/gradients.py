@@ -1,0 +1,74 @@
+"""The gradient of the objective on one batch, in as many passes as memory needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from seqmatch.micro_batches import num_passes, share
+from seqmatch.objectives import ObjectiveConfig
+from seqmatch.objectives.dispatch import objective_loss
+from seqmatch.policy import Policy
+from seqmatch.single_pass import build_batch
+from seqmatch.types import StateActionValues, Trajectory
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """The loss on a batch, whose gradients stand in the parameters."""
+
+    loss: float
+    terms: dict[str, float]
+    """By METRICS name."""
+    num_positions: int
+    """Input positions that went through the policy, padding left out."""
+
+
+def accumulate_gradients(
+    policy: Policy,
+    objective: ObjectiveConfig,
+    demonstrated: Sequence[Trajectory],
+    replayed: Sequence[Trajectory],
+    *,
+    beta: float,
+    max_positions: int,
+) -> BatchLoss:
+    """Adds the gradient of the objective to the parameters' and returns the loss.
+
+    Losses are means over sequences, so the batch is cut into passes of equal shares of the
+    demonstrations and of the rollouts, each weighted by its share of the demonstrations; terms that
+    are means over tokens are averaged over passes with the same weights.
+
+    Args:
+        policy: The policy.
+        objective: The config of the objective.
+        demonstrated: The batch of demonstrations; at least one.
+        replayed: As many rollouts, or none where the objective needs none.
+        beta: Weight of the imitation term, 0 to 1.
+        max_positions: Input positions that go through the policy at once.
+    """
+    count = num_passes([demonstrated, replayed], max_positions)
+    total, terms, num_positions = 0.0, dict[str, float](), 0
+    for index in range(count):
+        rows, sampled = share(demonstrated, index, count), share(replayed, index, count)
+        weight = len(rows) / len(demonstrated)
+        batch = build_batch([*rows, *sampled], policy.space, device=policy.device)
+        found = policy.state_action_values(batch)
+        data = _rows(found, slice(0, len(rows)))
+        rollouts = _rows(found, slice(len(rows), None)) if sampled else None
+        output = objective_loss(objective, data, rollouts, beta)
+        torch.autograd.backward(output.loss * weight)
+        names = list(output.terms)
+        numbers = torch.stack([output.loss.detach(), *(output.terms[name] for name in names)])
+        loss, *values = numbers.double().tolist()
+        total += weight * loss
+        for name, value in zip(names, values, strict=True):
+            terms[name] = terms.get(name, 0.0) + weight * value
+        num_positions += sum(len(row.prompt_ids) + len(row.pushes) for row in (*rows, *sampled))
+    return BatchLoss(total, terms, num_positions)
+
+
+def _rows(found: StateActionValues, rows: slice) -> StateActionValues:
+    return StateActionValues(
+        chosen_q=found.chosen_q[rows], values=found.values[rows], is_action=found.is_action[rows]
+    )

@@ -1,0 +1,100 @@
+"""`train`: queue a run in the store that the pages show, and follow it."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from seqmatch.base_models import BASE_MODELS
+from seqmatch.config import RunConfig
+from seqmatch.config_flags import (
+    add_config_flags,
+    equivalent_command,
+    merge_settings,
+    run_config,
+    settings_given,
+)
+from seqmatch.examples import EXAMPLES
+from seqmatch.jobs.commands.demonstration_sets import resolve_dataset
+from seqmatch.jobs.commands.follow import follow, outcome
+from seqmatch.jobs.commands.store_access import CommandError, add_data_dir, opened_store
+from seqmatch.jobs.queueing import new_run
+from seqmatch.jobs.supervisor import ensure_runner
+from storage.records import RunStatus
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments: those of its own, and one for each setting of a run."""
+    add_data_dir(parser)
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="DATA",
+        help="an example (arithmetic, instructions), the id or name of a stored set, or files",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="settings as JSON, as the pages show them; flags go over them",
+    )
+    parser.add_argument("--detach", action="store_true", help="print the run's id and return")
+    parser.add_argument("--print-config", action="store_true", help="print the settings and stop")
+    add_config_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Queues the run; 0 where it completed, or was queued with --detach."""
+    settings = requested_settings(arguments)
+    run_config({**settings, "data": {"dataset": "x", **settings.get("data", {})}})
+    with opened_store(arguments) as store:
+        dataset = resolve_dataset(store, arguments.data)
+        config = run_config(merge_settings(settings, {"data": {"dataset": dataset.id}}))
+        if arguments.print_config:
+            print(config.model_dump_json(indent=1))
+            return 0
+        queued = store.runs.create(new_run(config, dataset))
+        ensure_runner(arguments.data_dir)
+        if arguments.detach:
+            print(queued.id)
+            return 0
+        print(f"run {queued.id}: {equivalent_command(config, dataset.name)}", file=sys.stderr)
+        ended = follow(store, [queued.id])[0]
+        print(outcome(ended), file=sys.stderr)
+        return 0 if ended.status is RunStatus.COMPLETED else 1
+
+
+def requested_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the settings of the flags over those of --config.
+
+    Without --config an example's suggestions go below, and what a base model trains is its default
+    (LoRA, or the whole model for one from scratch).
+    """
+    given = settings_given(arguments)
+    if arguments.config is not None:
+        return merge_settings(_read_settings(arguments.config), given)
+    suggested: dict[str, Any] = {}
+    if len(arguments.data) == 1 and arguments.data[0] in EXAMPLES:
+        suggested = dict(EXAMPLES[arguments.data[0]].suggested)
+    merged = merge_settings(suggested, given)
+    base_model = merged.get("base_model", RunConfig.model_fields["base_model"].default)
+    if base_model in BASE_MODELS:
+        adapter = {"kind": BASE_MODELS[base_model].default_adapter}
+        merged = merge_settings({"adapter": adapter}, merged)
+    return merged
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CommandError(f"--config {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise CommandError(f"--config {path} is no JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise CommandError(
+            f"--config {path} holds a {type(settings).__name__}; it must be an object"
+        )
+    return settings

@@ -1,0 +1,324 @@
+"""The verbs of the training loop, over one run's config, rows, state and reporter."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from seqmatch.batches import TrainingRows, draw_indices, drawn_trajectories
+from seqmatch.checkpoints import publish
+from seqmatch.config import RunConfig
+from seqmatch.durable_files import new_folder
+from seqmatch.errors import CheckpointError, DivergedError
+from seqmatch.evaluation import evaluate, reward_scale
+from seqmatch.export import export_run
+from seqmatch.gradients import BatchLoss, accumulate_gradients
+from seqmatch.metric_table import MetricTable
+from seqmatch.objectives import SequenceMatchConfig
+from seqmatch.objectives.dispatch import needs_rollouts
+from seqmatch.objectives.sequence_match import beta_at
+from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
+from seqmatch.policy import save_policy
+from seqmatch.reporting import Control, Reporter
+from seqmatch.rollouts import sample_rollouts
+from seqmatch.seeding import child_seed, generator
+from seqmatch.throughput import Throughput
+from seqmatch.training_state import TrainState, write_state
+from seqmatch.types import Trajectory
+
+MAX_SKIPPED_IN_A_ROW = 3
+MAX_SKIPPED_OF_THE_LAST_1000 = 10
+MAX_FAILED_SAVES = 3
+_CHECK_WEIGHTS_EVERY = 50
+
+
+class Question:
+    """Asks the owner whether to go on during long work, at most twice a second."""
+
+    def __init__(self, ask: Callable[[], Control]) -> None:
+        self._ask = ask
+        self._asked_at = time.monotonic()
+        self.answer = Control.GO_ON
+
+    def is_asked_to_stop(self) -> bool:
+        """Tells whether the owner wants the work to end; once it does, it stays so."""
+        now = time.monotonic()
+        if self.answer is Control.GO_ON and now - self._asked_at > 0.5:
+            self._asked_at = now
+            self.answer = self._ask()
+        return self.answer is not Control.GO_ON
+
+
+@dataclass
+class TrainingRun:
+    """One run while it trains: what is fixed, what changes (`state`), and who hears of it."""
+
+    config: RunConfig
+    rows: TrainingRows
+    state: TrainState
+    reporter: Reporter
+    run_dir: Path
+    dataset_sha256: str
+    metrics_csv: Callable[[], str] | None
+    max_positions: int
+    throughput: Throughput = field(default_factory=Throughput)
+    reported: MetricTable = field(default_factory=MetricTable)
+    num_failed_saves: int = 0
+
+    # ---- one step
+
+    def draw_demonstrations(self) -> list[Trajectory]:
+        """Returns the next batch of demonstrations, with mistakes where the run has backspace."""
+        config, state = self.config, self.state
+        batch_size = min(config.optimization.batch_size, len(self.rows.train))
+        indices = draw_indices(len(self.rows.train), state.num_drawn, batch_size, config.seed)
+        state.num_drawn += batch_size
+        rng = generator(config.seed, "corruption", state.step)
+        return drawn_trajectories(self.rows, indices, state.policy.space, config.objective, rng)
+
+    def refresh_rollouts(self) -> Control:
+        """Samples rollouts into the replay buffer, where it is time and the loss needs them.
+
+        Where the owner asks to stop meanwhile, the buffer is left as it was.
+        """
+        config, state = self.config, self.state
+        objective, num_steps = config.objective, config.optimization.num_steps
+        if not isinstance(objective, SequenceMatchConfig):
+            return Control.GO_ON
+        if not needs_rollouts(objective, state.step, num_steps):
+            return Control.GO_ON
+        if len(state.buffer) and state.step % objective.rollouts.every:
+            return Control.GO_ON
+        self.reporter.phase("sampling rollouts")
+        started = time.perf_counter()
+        seed = child_seed(config.seed, "rollouts", state.step)
+        rng = generator(config.seed, "rollout prompts", state.step)
+        chosen = rng.integers(len(self.rows.train), size=objective.rollouts.batch_size)
+        prompts = [self.rows.train[index].prompt_ids for index in chosen]
+        question = Question(self.ask)
+        sampled = sample_rollouts(
+            state.policy,
+            prompts,
+            objective.rollouts,
+            seed=seed,
+            step=state.step,
+            should_stop=question.is_asked_to_stop,
+        )
+        self.throughput.add_sampling(time.perf_counter() - started)
+        self.reporter.phase("training")
+        if question.answer is Control.GO_ON:
+            state.buffer.add(sampled)
+        return question.answer
+
+    def draw_rollouts(self, count: int) -> list[Trajectory]:
+        """Returns `count` replayed rollouts, or none where the loss needs none at this step."""
+        config, state = self.config, self.state
+        num_steps = config.optimization.num_steps
+        if not needs_rollouts(config.objective, state.step, num_steps):
+            return []
+        return state.buffer.sample(count, generator(config.seed, "replay", state.step))
+
+    def update(self, demonstrated: Sequence[Trajectory], replayed: Sequence[Trajectory]) -> None:
+        """Takes one optimiser step on a batch, or skips it where a number is not finite.
+
+        Raises:
+            DivergedError: Too many steps were skipped, or a weight is not finite.
+        """
+        config, state = self.config, self.state
+        beta = self._beta()
+        batch = self._gradients(demonstrated, replayed, beta)
+        learning_rate = learning_rate_at(state.num_updates, config.optimization)
+        outcome = apply_gradients(
+            state.optimizer, batch.loss, learning_rate, config.optimization.max_grad_norm
+        )
+        state.step += 1
+        self.throughput.add_step(batch.num_positions)
+        if not outcome.is_finite:
+            self._count_skipped_step(batch.loss, outcome.grad_norm)
+            return
+        numbers = {**batch.terms, "train/loss": batch.loss, "train/grad_norm": outcome.grad_norm}
+        numbers |= {"train/learning_rate": learning_rate, "train/beta": beta}
+        if replayed:
+            ages = [state.step - 1 - row.born_at_step for row in replayed]
+            numbers["rollout/age"] = sum(ages) / len(ages)
+        state.means.add({name: value for name, value in numbers.items() if math.isfinite(value)})
+        if state.step % _CHECK_WEIGHTS_EVERY == 0:
+            self._check_weights()
+
+    # ---- after a step
+
+    def report_if_due(self) -> None:
+        """Reports the means since the last report."""
+        if self.state.step % self.report_every and not self._is_last_step:
+            return
+        values = self.state.means.take()
+        values["system/skipped_steps"] = float(len(self.state.skipped_steps))
+        self._report({**values, **self.throughput.take()})
+
+    @property
+    def report_every(self) -> int:
+        """Steps between two reports: 10, fewer in a short run."""
+        return min(max(self.config.optimization.num_steps // 50, 1), 10)
+
+    def ask(self) -> Control:
+        """Tells the owner how far the run is, and returns what to do next."""
+        return self.reporter.progress(self.state.step, self.config.optimization.num_steps)
+
+    def evaluate_if_due(self) -> Control:
+        """Evaluates the policy every so many steps, before the first and after the last one."""
+        config, state = self.config, self.state
+        is_due = state.step % config.evaluation.every == 0 or self._is_last_step
+        if not is_due or state.evaluated_step == state.step:
+            return Control.GO_ON
+        self.reporter.phase("evaluating")
+        question = Question(self.ask)
+        found = evaluate(
+            state.policy,
+            self.rows.held_out.first(config.evaluation.num_prompts),
+            config.evaluation,
+            reward_scale(config.objective),
+            max_positions=4 * self.max_positions,
+            seed=child_seed(config.seed, "evaluation"),
+            should_stop=question.is_asked_to_stop,
+            with_rollouts=state.step > 0,
+        )
+        self.reporter.phase("training")
+        if question.answer is Control.GO_ON:
+            self._report(found.metrics)
+            self.reporter.samples(state.step, found.traces[: config.evaluation.num_samples])
+            state.evaluated_step = state.step
+        return question.answer
+
+    def save_if_due(self) -> None:
+        """Writes a checkpoint every so many steps; the last one is written at the end."""
+        if self.state.step % self.config.checkpoints.every == 0 and not self._is_last_step:
+            self.save()
+
+    def save(self) -> None:
+        """Writes a checkpoint. One that cannot be written is told of and tried again later.
+
+        Raises:
+            DivergedError: A weight is not finite.
+            OSError: It could not be written three times in a row.
+            CheckpointError: What was written did not read back three times in a row.
+        """
+        self._check_weights()
+        self.reporter.phase("saving a checkpoint")
+        self.reporter.flush()
+        try:
+            publish(
+                self.run_dir / "checkpoints",
+                self.state.step,
+                lambda folder: write_state(self.state, self.config, self.dataset_sha256, folder),
+                keep=self.config.checkpoints.keep,
+            )
+            self.num_failed_saves = 0
+        except (OSError, CheckpointError) as error:
+            self.num_failed_saves += 1
+            self.reporter.event(
+                "warning", "checkpoint_failed", f"step {self.state.step} was not saved: {error}"
+            )
+            if self.num_failed_saves >= MAX_FAILED_SAVES or self._is_last_step:
+                raise
+        self.reporter.phase("training")
+
+    def export(self) -> tuple[Path, Path]:
+        """Writes the policy and the zip for download; returns the folder and the zip.
+
+        Raises:
+            OSError: One of them could not be written.
+        """
+        self.reporter.phase("exporting")
+        policy_folder = self.run_dir / "policy"
+        with new_folder(policy_folder) as folder:
+            save_policy(self.state.policy, folder)
+        self.reporter.flush()
+        csv = self.metrics_csv() if self.metrics_csv else self.reported.csv()
+        export_path = export_run(
+            self.state.policy,
+            self.run_dir / f"seqmatch-step-{self.state.step}.zip",
+            config=self.config,
+            dataset_sha256=self.dataset_sha256,
+            metrics_csv=csv,
+            summary=dict(sorted(self.state.latest.items())),
+        )
+        self.reporter.artifact("adapter_zip", export_path)
+        return policy_folder, export_path
+
+    # ---- details
+
+    @property
+    def _is_last_step(self) -> bool:
+        return self.state.step >= self.config.optimization.num_steps
+
+    def _beta(self) -> float:
+        objective = self.config.objective
+        if not isinstance(objective, SequenceMatchConfig):
+            return 1.0
+        return beta_at(self.state.step, self.config.optimization.num_steps, objective)
+
+    def _report(self, values: dict[str, float]) -> None:
+        self.reported.add(self.state.step, values)
+        self.state.latest.update(values)
+        self.reporter.metrics(self.state.step, values)
+
+    def _gradients(
+        self, demonstrated: Sequence[Trajectory], replayed: Sequence[Trajectory], beta: float
+    ) -> BatchLoss:
+        """The gradients of a batch; where the accelerator's memory is short, in smaller passes."""
+        policy = self.state.policy
+        while True:
+            try:
+                return accumulate_gradients(
+                    policy,
+                    self.config.objective,
+                    demonstrated,
+                    replayed,
+                    beta=beta,
+                    max_positions=self.max_positions,
+                )
+            except torch.OutOfMemoryError:
+                self.state.optimizer.zero_grad(set_to_none=True)
+                longest = max(
+                    len(row.prompt_ids) + len(row.pushes) for row in (*demonstrated, *replayed)
+                )
+                if self.max_positions <= longest:
+                    raise
+                self.max_positions = max(self.max_positions // 2, longest)
+                torch.cuda.empty_cache()
+                self.reporter.event(
+                    "warning",
+                    "smaller_passes",
+                    f"memory ran out at step {self.state.step}; batches now go through the policy "
+                    f"in passes of {self.max_positions} positions, with the same gradient",
+                )
+
+    def _count_skipped_step(self, loss: float, grad_norm: float) -> None:
+        state = self.state
+        state.skipped_steps.append(state.step)
+        self.reporter.event(
+            "warning",
+            "step_skipped",
+            f"step {state.step} changed nothing: loss {loss}, gradient norm {grad_norm}",
+        )
+        in_a_row = range(state.step - MAX_SKIPPED_IN_A_ROW + 1, state.step + 1)
+        recent = [step for step in state.skipped_steps if step > state.step - 1000]
+        if (
+            state.skipped_steps[-MAX_SKIPPED_IN_A_ROW:] == list(in_a_row)
+            or len(recent) > MAX_SKIPPED_OF_THE_LAST_1000
+        ):
+            raise DivergedError(
+                f"the loss or its gradient was not finite at steps {recent[-10:]}; at most "
+                f"{MAX_SKIPPED_IN_A_ROW - 1} in a row and {MAX_SKIPPED_OF_THE_LAST_1000} of 1,000 "
+                "are allowed. Try a smaller learning rate"
+            )
+
+    def _check_weights(self) -> None:
+        if not are_finite(self.state.policy.trainable_parameters()):
+            raise DivergedError(
+                f"a trained weight is not finite after step {self.state.step}; the last checkpoint "
+                "is from before. Try a smaller learning rate"
+            )

@@ -1,0 +1,129 @@
+"""All of a run that must survive a stop, and how it is written to a checkpoint and read back.
+
+Random generators are not in it: each is a function of the run's seed, its name and the step
+(`seqmatch.seeding`), as the learning rate and beta are functions of the step. The data cursor is
+the number of demonstrations drawn so far.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from seqmatch.config import RunConfig
+from seqmatch.errors import CheckpointError
+from seqmatch.optimization import load_optimizer_tensors, make_optimizer, optimizer_tensors
+from seqmatch.policy import Policy, save_policy
+from seqmatch.replay_buffer import ReplayBuffer
+from seqmatch.running_means import RunningMeans
+
+_FORMAT = 1
+_FIXED = ("base_model", "data", "objective", "adapter", "seed")
+"""Settings with which a checkpoint was made and that resuming may not change."""
+
+
+@dataclass
+class TrainState:
+    """The mutable state of a run."""
+
+    policy: Policy
+    optimizer: torch.optim.AdamW
+    buffer: ReplayBuffer
+    step: int = 0
+    """Batches done, skipped ones included."""
+    num_drawn: int = 0
+    """Demonstrations drawn so far: the data cursor."""
+    skipped_steps: list[int] = field(default_factory=list)
+    """Steps whose update was refused, in order."""
+    evaluated_step: int = -1
+    """The last step after which an evaluation was reported."""
+    means: RunningMeans = field(default_factory=RunningMeans)
+    """Training metrics since the last report."""
+
+    latest: dict[str, float] = field(default_factory=dict)
+    """The last reported number of each metric."""
+
+    @property
+    def num_updates(self) -> int:
+        """Optimiser steps taken."""
+        return self.step - len(self.skipped_steps)
+
+
+def write_state(state: TrainState, config: RunConfig, dataset_sha256: str, folder: Path) -> None:
+    """Writes the state into an empty folder: the policy, the optimiser, the buffer, the counters.
+
+    Raises:
+        OSError: A file could not be written.
+    """
+    save_policy(state.policy, folder / "policy")
+    parameters = state.policy.trainable_parameters()
+    save_file(optimizer_tensors(state.optimizer, parameters), folder / "optimizer.safetensors")
+    _write_json(folder / "buffer.json", state.buffer.state())
+    _write_json(
+        folder / "state.json",
+        {
+            "format": _FORMAT,
+            "step": state.step,
+            "num_drawn": state.num_drawn,
+            "skipped_steps": state.skipped_steps,
+            "evaluated_step": state.evaluated_step,
+            "means": state.means.state(),
+            "latest": state.latest,
+            "config": config.model_dump(mode="json"),
+            "dataset_sha256": dataset_sha256,
+        },
+    )
+
+
+def read_state(folder: Path, policy: Policy, config: RunConfig, dataset_sha256: str) -> TrainState:
+    """Returns the state of a verified checkpoint around its already loaded `policy`.
+
+    Raises:
+        CheckpointError: It belongs to other demonstrations or to settings that resuming may not
+            change.
+    """
+    stored = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    _check_it_fits(stored, config, dataset_sha256, folder)
+    optimizer = make_optimizer(policy.trainable_parameters(), config.optimization)
+    tensors = load_file(folder / "optimizer.safetensors")
+    load_optimizer_tensors(optimizer, policy.trainable_parameters(), tensors)
+    buffer = json.loads((folder / "buffer.json").read_text(encoding="utf-8"))
+    return TrainState(
+        policy=policy,
+        optimizer=optimizer,
+        buffer=ReplayBuffer.from_state(buffer),
+        step=stored["step"],
+        num_drawn=stored["num_drawn"],
+        skipped_steps=stored["skipped_steps"],
+        evaluated_step=stored["evaluated_step"],
+        means=RunningMeans.from_state(stored["means"]),
+        latest=stored["latest"],
+    )
+
+
+def _check_it_fits(
+    stored: dict[str, object], config: RunConfig, dataset_sha256: str, folder: Path
+) -> None:
+    if stored.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{folder.name} has format {stored.get('format')!r}; this version reads {_FORMAT}"
+        )
+    if stored["dataset_sha256"] != dataset_sha256:
+        raise CheckpointError(
+            f"{folder.name} was trained on demonstrations {stored['dataset_sha256']!r}, "
+            f"not on {dataset_sha256!r}; start a new run for other data"
+        )
+    before = stored["config"]
+    now = config.model_dump(mode="json")
+    changed = [name for name in _FIXED if before[name] != now[name]]  # type: ignore[index]
+    if changed:
+        raise CheckpointError(
+            f"{folder.name} was trained with another {', '.join(changed)}; resuming may change "
+            "the other settings only, so start a new run"
+        )
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, allow_nan=False), encoding="utf-8")
