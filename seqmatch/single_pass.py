@@ -77,6 +77,7 @@ def build_batch(
     lay_out = _LAYOUTS[construction]
     layouts = []
     for row, trajectory in enumerate(trajectories):
+        _check_actions(row, trajectory, space)
         layout = lay_out(trajectory, space)
         _check_labels(row, trajectory, layout, space)
         layouts.append(layout)
@@ -162,16 +163,19 @@ def _is_over(token: int, node: int, floor: int, space: ActionSpace) -> bool:
     return node != floor and token == space.eos_id
 
 
-def _check_labels(row: int, trajectory: Trajectory, layout: _Layout, space: ActionSpace) -> None:
-    labels = trajectory.labels
-    if not labels or len(labels) != len(trajectory.pushes):
+def _check_actions(row: int, trajectory: Trajectory, space: ActionSpace) -> None:
+    num_labels, num_pushes = len(trajectory.labels), len(trajectory.pushes)
+    if not num_labels or num_labels != num_pushes:
         raise DemonstrationError(
-            f"trajectory {row} has {len(labels)} labels and {len(trajectory.pushes)} pushes; "
+            f"trajectory {row} has {num_labels} labels and {num_pushes} pushes; "
             "allowed: equally many, at least one"
         )
-    check_actions(labels, trajectory.prompt_ids, space)
+    check_actions(trajectory.labels, trajectory.prompt_ids, space)
     check_actions(trajectory.pushes, trajectory.prompt_ids, space)
-    for time, label in enumerate(labels):
+
+
+def _check_labels(row: int, trajectory: Trajectory, layout: _Layout, space: ActionSpace) -> None:
+    for time, label in enumerate(trajectory.labels):
         position = layout.positions[layout.state_slot[time]]
         if label == space.backspace_id and position < len(trajectory.prompt_ids):
             raise DemonstrationError(

@@ -1,4 +1,4 @@
-"""f-divergences of finite distributions, P = data and Q = model, straight from their definitions."""
+"""f-divergences of finite distributions (P = data, Q = model), straight from their definitions."""
 
 import numpy as np
 import numpy.typing as npt

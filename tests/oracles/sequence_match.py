@@ -57,7 +57,7 @@ def equation_4(
 
 
 def mixture_penalty(model: tuple[Array, Sequence[int]], gamma: float, alpha: float) -> float:
-    """1/(4 alpha) of the discounted sum of squared implied rewards alpha d, absorbing tail included.
+    """1/(4 alpha) of the discounted sum of squared rewards alpha d, absorbing tail included.
 
     The tail is summed visit by visit: at the terminal state the reward is alpha (1 - gamma) V.
     """

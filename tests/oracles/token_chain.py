@@ -50,7 +50,9 @@ def state_occupancy(matrix: Array, discount: float) -> Array:
     """(1 - gamma) sum_t gamma^t P(s_t = s), from the first state: one linear solve."""
     start = np.zeros(len(matrix))
     start[0] = 1.0 - discount
-    return np.linalg.solve(np.eye(len(matrix)) - discount * matrix.T, start)
+    return np.asarray(
+        np.linalg.solve(np.eye(len(matrix)) - discount * matrix.T, start), dtype=np.float64
+    )
 
 
 def absorption_law(matrix: Array, states: list[State]) -> dict[State, float]:

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqmatch.action_space import ActionSpace
+from seqmatch.corruption import clean_trajectory, corrupt, cut_demonstration, cut_to, truncate
+from seqmatch.errors import ConfigError, DemonstrationError
+from seqmatch.objectives.base import CorruptionConfig
+from seqmatch.single_pass import build_batch
+from seqmatch.token_mdp import final_tokens, visited_states
+from seqmatch.types import TokenizedDemonstration, Trajectory
+
+SPACE = ActionSpace(12, 0, 1, 2, True, frozenset({0, 1, 2, 3}))
+BACKSPACE = SPACE.backspace_id
+DEMO = TokenizedDemonstration((2, 9, 5), (5, 6, 7, 8, 9, 10, 11, 5, 6, 7, 0), 4)
+
+
+def noisy(rate: float, seed: int, noise_ids=None, demo=DEMO) -> Trajectory:
+    rng = np.random.default_rng(seed)
+    return corrupt(demo, SPACE, CorruptionConfig(rate=rate), noise_ids, rng)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.5]))
+def test_d16_corruption_replays_to_the_demonstration_with_true_labels(seed, rate):
+    """D16: the clean answer remains; each state's label is its true next action."""
+    trajectory = noisy(rate, seed)
+
+    assert final_tokens(trajectory, SPACE) == DEMO.completion_ids
+    for time, state in enumerate(visited_states(trajectory, SPACE)[:-1]):
+        standing = state[len(DEMO.prompt_ids) :]
+        is_corrupted = standing != DEMO.completion_ids[: len(standing)]
+        expected = BACKSPACE if is_corrupted else DEMO.completion_ids[len(standing)]
+        assert trajectory.labels[time] == expected
+        if is_corrupted:
+            assert trajectory.pushes[time] == BACKSPACE
+            assert trajectory.pushes[time - 1] not in SPACE.unpushable
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_d16_rate_zero_is_the_identity(seed):
+    assert noisy(0.0, seed) == clean_trajectory(DEMO, SPACE)
+
+
+@pytest.mark.parametrize(("construction", "slots_per_noise"), [("refeed", 2), ("trie", 1)])
+def test_d16_expected_number_of_slots(construction, slots_per_noise):
+    """D16: 1 + N (1 + 2 eta) slots for re-feed and 1 + N (1 + eta) for the trie, within 5 sigma."""
+    demo = TokenizedDemonstration((2,), DEMO.completion_ids, 0)
+    num_positions, rate, num_rows = len(demo.completion_ids), 0.25, 2000
+    rows = [noisy(rate, seed, demo=demo) for seed in range(num_rows)]
+
+    slots = build_batch(rows, SPACE, construction=construction).is_slot.sum(dim=1).double()
+
+    expected = 1 + num_positions * (1 + slots_per_noise * rate)
+    deviation = slots_per_noise * np.sqrt(num_positions * rate * (1 - rate) / num_rows)
+    assert abs(float(slots.mean()) - expected) < 5 * deviation
+
+
+def test_noise_is_uniform_over_what_it_may_push():
+    """Chi-square test at the 1e-6 quantile of 6 degrees of freedom (about 38.3)."""
+    demo = TokenizedDemonstration((2,), (5,), 0)
+    rng = np.random.default_rng(0)
+    config = CorruptionConfig(rate=0.5)
+    counts = np.zeros(SPACE.vocab_size)
+    for _ in range(8000):
+        pushes = corrupt(demo, SPACE, config, None, rng).pushes
+        counts[pushes[0]] += len(pushes) == 3
+
+    allowed = [4, 6, 7, 8, 9, 10, 11]
+    assert counts.sum() == counts[allowed].sum()
+    expected = counts.sum() / len(allowed)
+    assert ((counts[allowed] - expected) ** 2 / expected).sum() < 38.3
+
+
+def test_noise_comes_from_the_token_set_and_is_never_the_right_token():
+    for seed in range(200):
+        trajectory = noisy(0.5, seed, noise_ids=(5, 6, 3, 0))
+        for label, push in zip(trajectory.labels, trajectory.pushes, strict=True):
+            assert label == push or (push in {5, 6} and label != push)
+
+
+def test_position_stays_clean_where_the_only_noise_token_is_right():
+    demo = TokenizedDemonstration((2,), (5, 5, 5, 0), 0)
+    for seed in range(50):
+        pushes = noisy(0.5, seed, noise_ids=(5,), demo=demo).pushes
+        assert pushes in {(5, 5, 5, 0), (5, 5, 5, 5, BACKSPACE, 0)}
+
+
+@pytest.mark.parametrize("noise_ids", [(), (0, 3), (12,), (-1,)])
+def test_corrupt_refuses_noise_that_may_not_be_pushed(noise_ids):
+    with pytest.raises(ConfigError):
+        noisy(0.5, 0, noise_ids=noise_ids)
+
+
+def test_corrupt_refuses_a_space_without_backspace():
+    space = ActionSpace(12, 0, 1, 2, False, frozenset())
+    with pytest.raises(ConfigError, match="backspace"):
+        corrupt(DEMO, space, CorruptionConfig(), None, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("demo", [((2,), ()), ((), (5, 0))])
+def test_empty_demonstrations_are_refused(demo):
+    with pytest.raises(DemonstrationError, match="demonstration 8"):
+        clean_trajectory(TokenizedDemonstration(*demo, 8), SPACE)
+
+
+def test_d22_cut_demonstration_ends_with_a_forced_stop_and_its_true_label():
+    """D22: label = true next token, next state terminal."""
+    trajectory = cut_to(DEMO, 7, SPACE)
+
+    assert trajectory.labels == (5, 6, 7, 8)
+    assert trajectory.pushes == (5, 6, 7, 0)
+    assert len(visited_states(trajectory, SPACE)[-1]) == 7
+
+
+def test_d22_cut_demonstration_keeps_the_forced_stop_under_noise():
+    trajectory = noisy(0.5, 3, demo=cut_demonstration(DEMO, 7))
+
+    assert final_tokens(trajectory, SPACE) == (5, 6, 7, 0)
+    assert trajectory.labels[-1] == 8
+
+
+def test_cut_to_leaves_what_fits_and_refuses_what_has_no_room():
+    assert cut_to(DEMO, 14, SPACE) == clean_trajectory(DEMO, SPACE)
+    with pytest.raises(DemonstrationError, match="demonstration 4"):
+        cut_to(DEMO, 3, SPACE)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_d22_truncation_keeps_the_label_and_forces_the_stop(limit):
+    rollout = Trajectory((2,), (5, 6, BACKSPACE, 7, 8), (5, 6, BACKSPACE, 7, 8), born_at_step=3)
+
+    cut = truncate(rollout, limit, SPACE)
+
+    assert cut.labels == rollout.labels[:limit]
+    assert cut.pushes == (*rollout.pushes[: limit - 1], SPACE.eos_id)
+    assert visited_states(cut, SPACE)[-1][-1] == SPACE.eos_id
+    assert cut.born_at_step == 3
+
+
+def test_truncate_returns_a_finished_trajectory_as_it_is():
+    finished = clean_trajectory(DEMO, SPACE)
+
+    assert truncate(finished, 100, SPACE) == finished
+    with pytest.raises(ConfigError):
+        truncate(finished, 0, SPACE)
