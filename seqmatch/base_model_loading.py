@@ -93,7 +93,7 @@ def check_architecture(model: nn.Module, name: str) -> None:
         ModelLoadError: One of the checks failed; the message says which.
     """
     config: Any = model.config
-    layer_types = set(getattr(config, "layer_types", None) or {"full_attention"})
+    layer_types = _layer_types(config)
     if layer_types != {"full_attention"} or getattr(model, "_is_stateful", False):
         raise ModelLoadError(
             f"{name} has layers of type {', '.join(sorted(layer_types))}; deleting a token needs a "
@@ -114,6 +114,16 @@ def check_architecture(model: nn.Module, name: str) -> None:
                 f"{name} does not follow position ids and attention masks (ALiBi, convolutions or "
                 "the like); models with rotary or learned positions are supported"
             )
+
+
+def _layer_types(config: Any) -> set[str]:
+    """The kinds of layers; older configs tell a window without naming layer types."""
+    if named := getattr(config, "layer_types", None):
+        return set(named)
+    windowed = getattr(config, "use_sliding_window", True) and getattr(
+        config, "sliding_window", None
+    )
+    return {"sliding_attention" if windowed else "full_attention"}
 
 
 def backbone_and_head(model: nn.Module, name: str) -> tuple[nn.Module, nn.Module]:

@@ -1,6 +1,6 @@
 """What a run will roughly need, from its config alone.
 
-Estimates, not bounds: within a factor of about two for the built-in models on CPU, cruder elsewhere.
+Estimates, not bounds: within a factor of two or so for the built-in models on CPU, else cruder.
 
 Memory = process + 4 bytes a weight + 12 bytes a trained weight (gradient and AdamW's two moments) +
 activations of one pass + two chunks of logits + key/value cache while sampling.

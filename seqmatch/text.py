@@ -14,8 +14,9 @@ from seqmatch.errors import DemonstrationError, ModelLoadError
 from seqmatch.types import Demonstration, Message, TokenizedDemonstration
 
 Prompt = str | tuple[Message, ...]
-_CONTEXT = 6
-"""Tokens looked back at to know what a token adds to the text: a character has at most 4 bytes."""
+_CONTEXT = 8
+"""Tokens looked back at to know what a token adds to the text: with at most 4 bytes a character
+even the last 8 bytes hold a complete one, wherever they begin."""
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 
 
