@@ -1,0 +1,114 @@
+"""Runs in words, escaped."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pages.presenters.configs import config_diff, config_html
+from pages.presenters.palette import run_looks
+from pages.presenters.runs import run_html, runs_table, status_sentence
+from pages.presenters.samples import samples_html
+from pages.presenters.wording import ago, duration, number, size
+from seqmatch.config import RunConfig
+from storage import RunStore
+from storage.records import ControlRequest, RunRecord, RunStatus
+from tests.browser.filled_store import HOSTILE_NAME, fill
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    opened = RunStore.open(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def runs(store: RunStore) -> dict[str, RunRecord]:
+    return {what: store.runs.get(run_id) for what, run_id in fill(store).items()}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (59, "59 s"),
+        (180, "3 min"),
+        (7500, "2 h 5 min"),
+        (7200, "2 h"),
+        (200_000, "2 days"),
+    ],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_numbers_times_and_sizes() -> None:
+    shown = [number(value) for value in (None, 1234.0, 0.0123456, 1e9)]
+    assert shown == ["–", "1,234", "0.01235", "1e+09"]
+    assert ago(100.0, 105.0) == "just now"
+    assert ago(0.0, 180.0) == "3 min ago"
+    assert [size(value) for value in (12, 9_400_000)] == ["12 bytes", "9.4 MB"]
+
+
+def test_a_status_is_a_sentence(runs: dict[str, RunRecord]) -> None:
+    now = runs["running"].created_at + 3
+    running = status_sentence(runs["running"], now)
+    assert running == "Running: training, step 1,200 of 3,000, about 2 min left."
+    quiet = status_sentence(runs["running"], now + 600)
+    assert "No step for 10 min." in quiet
+    stopping = replace(runs["running"], control=ControlRequest.STOP_AND_SAVE)
+    assert status_sentence(stopping, now).startswith("Stopping and saving")
+    assert status_sentence(runs["queued"], now, 2) == "Waiting for a free device, behind 2 others."
+    assert status_sentence(runs["failed"], now).startswith("Failed at step 600 of 3,000")
+    assert status_sentence(runs["sft"], now).startswith("Done: 3,000 steps")
+
+
+def test_names_are_escaped_everywhere(store: RunStore, runs: dict[str, RunRecord]) -> None:
+    looks = run_looks(store.runs.list(include_deleted=True))
+    datasets = {one.id: one for one in store.datasets.list()}
+    failed = runs["failed"]
+    shown = runs_table(store.runs.list(), datasets, looks, 0.0)
+    shown += run_html(failed, datasets[failed.dataset_id], looks[failed.id], 0.0, 0)
+    shown += config_diff([(HOSTILE_NAME, failed.config_json), ("b", runs["sft"].config_json)])
+    shown += samples_html(store.notes.samples(failed.id, step=500))
+    assert "<img" not in shown
+    assert "<b>0" not in shown
+    assert "&lt;img" in shown
+
+
+def test_looks_stay_when_a_run_is_deleted(store: RunStore, runs: dict[str, RunRecord]) -> None:
+    before = run_looks(store.runs.list(include_deleted=True))
+    store.runs.delete(runs["sft"].id)
+    assert run_looks(store.runs.list(include_deleted=True)) == before
+    assert len({look.index for look in before.values()}) == len(before)
+
+
+def test_an_empty_table_says_what_to_do() -> None:
+    assert "No runs yet" in runs_table([], {}, {}, 0.0)
+
+
+def test_settings_are_shown_with_the_titles_of_the_form(runs: dict[str, RunRecord]) -> None:
+    config = RunConfig.model_validate_json(runs["matching"].config_json)
+    shown = config_html(config, "Three-digit addition")
+    assert "Entropy weight alpha" in shown
+    assert "Three-digit addition" in shown
+
+
+def test_only_differences_are_listed(runs: dict[str, RunRecord]) -> None:
+    shown = config_diff([(run.name, run.config_json) for run in (runs["sft"], runs["matching"])])
+    paths = re.findall(r"<td[^>]*>([a-z_]+\.[a-z_.]+)</td>", shown)
+    assert "objective.kind" in paths
+    assert "optimization.num_steps" not in paths
+    same = config_diff([("a", runs["sft"].config_json), ("b", runs["sft"].config_json)])
+    assert "same settings" in same
+
+
+def test_a_sample_shows_what_was_taken_back(store: RunStore, runs: dict[str, RunRecord]) -> None:
+    shown = samples_html(store.notes.samples(runs["matching"].id, step=500))
+    assert re.search(r'trace-deleted"[^>]*>8<', shown)
+    assert re.search(r'trace-retyped"[^>]*>7', shown)
+    assert "1 deletion," in shown
+    assert "reached the limit" in shown
+    assert runs["matching"].status is RunStatus.COMPLETED
