@@ -1,0 +1,37 @@
+"""Estimates are plain arithmetic: they grow with what costs, and need no torch."""
+
+import subprocess
+import sys
+
+from seqmatch.base_models import BASE_MODELS
+from seqmatch.config import AdapterConfig, DataConfig, OptimizationConfig, RunConfig
+from seqmatch.estimates import estimate, num_trained
+from seqmatch.objectives import SequenceMatchConfig
+
+DATA = DataConfig(dataset="x")
+SMOLLM2 = "smollm2-135m-instruct"
+
+
+def test_more_work_costs_more() -> None:
+    small = RunConfig(data=DATA, adapter=AdapterConfig(kind="full"))
+    matching = small.model_copy(update={"objective": SequenceMatchConfig()})
+    large = RunConfig(data=DATA, base_model=SMOLLM2)
+    longer = small.model_copy(
+        update={"optimization": OptimizationConfig(num_steps=6000, batch_size=64)}
+    )
+    assert estimate(small).seconds < estimate(matching).seconds < estimate(large).seconds
+    assert estimate(longer).seconds == 2 * estimate(small).seconds
+    assert estimate(small).memory_bytes < estimate(large).memory_bytes
+    assert estimate(small, mean_tokens=14).seconds < estimate(small).seconds
+
+
+def test_trained_weights_are_about_right() -> None:
+    """LoRA of rank 8 on all linear layers of SmolLM2 has 2.44 million weights."""
+    model = BASE_MODELS[SMOLLM2]
+    assert 0.8 < num_trained(model, AdapterConfig(rank=8)) / 2_442_240 < 1.2
+    assert num_trained(model, AdapterConfig(kind="full")) == model.num_parameters
+
+
+def test_estimates_need_no_torch() -> None:
+    code = "import sys, seqmatch.estimates; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
