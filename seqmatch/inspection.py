@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from seqmatch.action_space import ActionSpace
 from seqmatch.corruption import clean_trajectory, corrupt
 from seqmatch.demonstrations import (
@@ -19,7 +21,7 @@ from seqmatch.demonstrations import (
 )
 from seqmatch.errors import DemonstrationError
 from seqmatch.objectives import ObjectiveConfig
-from seqmatch.seeding import numpy_generator
+from seqmatch.seeding import child_seed
 from seqmatch.text import piece_after, stop_id, text_ids, tokenize_demonstration
 from seqmatch.types import Demonstration, Trajectory
 
@@ -37,8 +39,9 @@ class TokenCell:
     id: int
     part: TokenPart
     is_supervised: bool
-    """Whether the policy learns to do this here. At a mistake it learns `label_text` instead; a
-    stop that a limit forced is not learned."""
+    """Whether the policy learns `label_text` here: at every action, also where a mistake was pushed
+    instead of it. False in the prompt, and at a stop that a limit forced: stopping is not learned
+    there, only the token that would have come."""
     label_text: str = ""
     """What the policy is asked for here; empty in the prompt."""
 
@@ -88,7 +91,7 @@ def token_view(
     noise_ids = None
     if noise.alphabet == "token_set":
         noise_ids = tuple(dict.fromkeys(text_ids(tokenizer, noise.token_set)))
-    rng = numpy_generator(seed, "token view", index)
+    rng = np.random.default_rng(child_seed(seed, "token view", index))
     return TokenView(_cells(tokenizer, corrupt(fitted[0], space, noise, noise_ids, rng), space))
 
 
@@ -169,7 +172,9 @@ def _cells(tokenizer: Any, trajectory: Trajectory, space: ActionSpace) -> tuple[
             if label == space.backspace_id
             else piece_after(tokenizer, standing, label)
         )
-        cells.append(TokenCell(text, push, _part(label, push, space), push == label, label_text))
+        part = _part(label, push, space)
+        is_learned = part != "stop" or push == label
+        cells.append(TokenCell(text, push, part, is_learned, label_text))
         if is_pop:
             standing.pop()
         else:

@@ -77,6 +77,7 @@ class ArraySplitter:
         self._element = bytearray()
         self._start_line = 0
         self._num_elements = 0
+        self._comma_line = 0
         self.line = 1
         self.is_closed = False
 
@@ -128,6 +129,7 @@ class ArraySplitter:
         elif mark == b",":
             if self._depth == 1:
                 yield self._finish()
+                self._comma_line = self.line
             else:
                 self._take(mark)
         else:
@@ -152,7 +154,7 @@ class ArraySplitter:
             self._element += (data if self._element else data.lstrip())[:room]
 
     def _finish(self) -> tuple[int, bytes]:
-        found = (self._start_line or self.line, bytes(self._element).strip())
+        found = (self._start_line or self._comma_line or self.line, bytes(self._element).strip())
         self._element.clear()
         self._start_line = 0
         self._num_elements += 1
