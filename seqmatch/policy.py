@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 class Policy(nn.Module):
     """A causal language model as a policy over tokens and, where it has one, backspace."""
 
+    lm: Any
+    """A causal language model of transformers, PEFT-wrapped or not."""
     backspace_row: nn.Parameter | None
 
     def __init__(

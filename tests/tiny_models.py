@@ -1,5 +1,7 @@
 """Tiny random models of real architectures, as policies."""
 
+from typing import Any
+
 import torch
 from transformers import (
     GPT2Config,
@@ -56,9 +58,7 @@ def tiny_gpt2(vocab_size: int = 11, seed: int = 0) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config).float()
 
 
-def policy_of(
-    lm: torch.nn.Module, *, backspace: bool = True, likes_backspace: float = 1.0
-) -> Policy:
+def policy_of(lm: Any, *, backspace: bool = True, likes_backspace: float = 1.0) -> Policy:
     """A policy whose stop token is the last id; its backspace row is random, not the mean."""
     vocab_size = lm.config.vocab_size
     space = ActionSpace(
@@ -75,6 +75,12 @@ def policy_of(
         scale = likes_backspace * policy.head_weight.std().item()
         policy.backspace_row.data = torch.randn_like(policy.backspace_row) * scale
     return policy
+
+
+def row_of(policy: Policy) -> torch.nn.Parameter:
+    """The backspace row of a policy that has one."""
+    assert policy.backspace_row is not None
+    return policy.backspace_row
 
 
 def chat_tokenizer() -> PreTrainedTokenizerFast:

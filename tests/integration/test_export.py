@@ -16,7 +16,7 @@ from seqmatch.objectives import SequenceMatchConfig
 from seqmatch.policy import Policy, load_policy
 from seqmatch.scratch_model import byte_tokenizer
 from seqmatch.text import answer_text, render_prompt
-from tests.tiny_models import tiny_llama
+from tests.tiny_models import row_of, tiny_llama
 
 ALONE = """
 import sys
@@ -102,8 +102,8 @@ def shaken(policy: Policy) -> Policy:
     torch.manual_seed(3)
     with torch.no_grad():
         for weight in policy.trainable_parameters().values():
-            weight += torch.randn_like(weight) * 0.2
-        policy.backspace_row += torch.randn_like(policy.backspace_row)
+            weight.add_(torch.randn_like(weight) * 0.2)
+        row_of(policy).add_(torch.randn_like(row_of(policy)))
     return policy
 
 

@@ -12,7 +12,7 @@ from seqmatch.errors import DemonstrationError, DivergedError
 from seqmatch.generation import Rollout, UniformSource, generate, standing_tokens, to_trace
 from seqmatch.policy import Policy
 from tests.oracles.backspace_law import output_law
-from tests.tiny_models import policy_of, tiny_gpt2, tiny_llama
+from tests.tiny_models import policy_of, row_of, tiny_gpt2, tiny_llama
 
 PROMPTS = [(1, 2, 3), (4,), (5, 6, 7, 8, 9, 1), (2, 2), (9, 9, 1, 1)]
 
@@ -29,7 +29,7 @@ def state_probabilities(
     with torch.no_grad():
         output = policy.lm(input_ids=torch.tensor([prefix]), output_hidden_states=True)
         hidden = output.hidden_states[-1][0, -1].double()
-        backspace = hidden @ policy.backspace_row.double() if can_delete else torch.tensor(-np.inf)
+        backspace = hidden @ row_of(policy).double() if can_delete else torch.tensor(-np.inf)
         logits = torch.cat([output.logits[0, -1].double(), backspace[None]])
     return (logits / temperature).softmax(0).numpy()
 
@@ -126,8 +126,8 @@ def always_deletes() -> Policy:
     """Backspace is by far the likeliest action wherever it exists."""
     policy = policy_of(tiny_gpt2())
     with torch.no_grad():
-        policy.lm.transformer.ln_f.bias.fill_(1.0)  # type: ignore[union-attr]
-        policy.backspace_row.fill_(100.0)  # type: ignore[union-attr]
+        policy.lm.transformer.ln_f.bias.fill_(1.0)
+        row_of(policy).fill_(100.0)
     return policy
 
 

@@ -1,6 +1,8 @@
 """Policies: values along trajectories, saving and loading, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from seqmatch.policy import Policy, load_policy, load_saved_policy, save_policy
 from seqmatch.scratch_model import byte_tokenizer
 from seqmatch.single_pass import build_batch
 from seqmatch.types import Trajectory
-from tests.tiny_models import policy_of, tiny_gpt2, tiny_llama
+from tests.tiny_models import policy_of, row_of, tiny_gpt2, tiny_llama
 
 FULL, LORA = AdapterConfig(kind="full"), AdapterConfig(kind="lora", rank=2, scaling=4)
 POP = 11
@@ -34,15 +36,17 @@ def states_of(trajectory: Trajectory) -> list[tuple[int, ...]]:
 def own_logits(policy: Policy, state: tuple[int, ...], can_delete: bool) -> torch.Tensor:
     """From the model's own output on the state alone."""
     output = policy.lm(input_ids=torch.tensor([state]), output_hidden_states=True)
-    logits = output.logits[0, -1]
+    logits: torch.Tensor = output.logits[0, -1]
     if not can_delete:
         return logits
-    return torch.cat([logits, (output.hidden_states[-1][0, -1] @ policy.backspace_row)[None]])
+    return torch.cat([logits, (output.hidden_states[-1][0, -1] @ row_of(policy))[None]])
 
 
 @pytest.mark.parametrize("build", [tiny_llama, tiny_gpt2])
 @pytest.mark.parametrize("construction", ["trie", "refeed"])
-def test_values_equal_rereading_every_state(build, construction) -> None:
+def test_values_equal_rereading_every_state(
+    build: Callable[[], Any], construction: Literal["trie", "refeed"]
+) -> None:
     policy = policy_of(build())
     batch = build_batch(TRAJECTORIES, policy.space, construction=construction)
     found = policy.state_action_values(batch)
@@ -64,10 +68,11 @@ def test_gradients_equal_those_of_rereading_every_state() -> None:
     policy = policy_of(tiny_llama())
     found = policy.state_action_values(build_batch(TRAJECTORIES, policy.space))
     weights = dict(policy.trainable_parameters())
-    (found.values.sin().sum() + found.chosen_q.cos().sum()).backward()
-    gradients = {name: weight.grad.clone() for name, weight in weights.items()}
-    policy.zero_grad()
-    total = torch.zeros(())
+    loss: Any = found.values.sin().sum() + found.chosen_q.cos().sum()
+    loss.backward()
+    gradients = {name: weight.grad for name, weight in weights.items()}
+    policy.zero_grad(set_to_none=True)
+    total: Any = torch.zeros(())
     num_zeros = found.chosen_q.numel() - int(found.is_action.sum())
     for trajectory in TRAJECTORIES:
         for time, state in enumerate(states_of(trajectory)):
@@ -96,7 +101,7 @@ def test_backspace_starts_as_the_mean_unembedding_row() -> None:
         "byte-llama-small", FULL, True, seed=0, device="cpu", models_dir=Path("none")
     )
     mean = policy.lm.lm_head.weight.mean(dim=0)
-    torch.testing.assert_close(policy.backspace_row.data, mean.data)
+    torch.testing.assert_close(row_of(policy).data, mean.data)
     hidden = torch.randn(3, 96)
     logits = policy.step_logits(hidden, torch.tensor([True, False, True]))
     torch.testing.assert_close(logits[0, -1], logits[0, :-1].mean(), atol=1e-5, rtol=1e-4)
@@ -149,11 +154,13 @@ def test_lora_is_on_all_linear_layers_and_starts_as_the_base(base_folder: Path) 
 
 @pytest.mark.parametrize("adapter", [FULL, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("backspace", [True, False])
-def test_a_saved_policy_is_the_same(base_folder, tmp_path, adapter, backspace) -> None:
+def test_a_saved_policy_is_the_same(
+    base_folder: Path, tmp_path: Path, adapter: AdapterConfig, backspace: bool
+) -> None:
     policy = load(base_folder, adapter, backspace)
     with torch.no_grad():
         for weight in policy.trainable_parameters().values():
-            weight += torch.randn_like(weight) * 0.1
+            weight.add_(torch.randn_like(weight) * 0.1)
     saved = tmp_path / "saved"
     save_policy(policy, saved)
     assert not [p for p in saved.rglob("*") if p.suffix in {".bin", ".pt", ".pkl", ".pth"}]
