@@ -102,7 +102,7 @@ def test_d5_phi_is_normalised(divergence: Divergence) -> None:
 
     assert value.item() == 0.0
     assert slope.item() == pytest.approx(1.0, abs=1e-14)
-    assert float(divergence.phi_prime(zero)) == pytest.approx(1.0, abs=1e-14)
+    assert divergence.phi_prime(zero).item() == pytest.approx(1.0, abs=1e-14)
     if not divergence.uses_mixture:
         assert float(curvature) == pytest.approx(-1 / divergence.second_derivative, abs=1e-12)
 
