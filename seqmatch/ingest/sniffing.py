@@ -76,7 +76,7 @@ def _refuse_binary(head: bytes, suffix: str) -> None:
         if head.startswith(magic):
             raise FileProblem("E104", f"the file is {what}; {_READ}")
     num_control = sum(head.count(code) for code in range(32) if code not in (9, 10, 12, 13, 27))
-    if num_control > max(len(head) // 20, 2):
+    if num_control > max(len(head) // 20, 8):
         raise FileProblem("E104", f"the file is binary; {_READ}")
     if suffix in (".parquet", ".pq"):
         raise FileProblem(
