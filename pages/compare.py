@@ -22,7 +22,7 @@ def build(context: AppContext) -> None:
     """Builds the page and wires it."""
     task = gr.Textbox(visible=False, elem_id="compare-task")
     address = gr.Textbox(visible=False, elem_id="compare-address")
-    gr.Markdown("# Compare")
+    gr.Markdown("# Compare\nEvery policy gets the same prompts and the same random numbers.")
     request, held_out = _build_request()
     with gr.Row(elem_classes=["button-row"]):
         compare = gr.Button("Compare", variant="primary", elem_id="compare-start")

@@ -36,7 +36,7 @@ ORDER = (
 
 def from_address(context: AppContext, request: gr.Request) -> list[Any]:
     """Fills the form from the address: a comparison shown again, or runs chosen beforehand."""
-    choices = policy_choices(context.store.runs.list(), context.allowed_models)
+    choices = _choices(context)
     datasets = dataset_choices(context.store.datasets.list())
     known = [value for _, value in choices]
     asked = _stored(context, str(request.query_params.get("comparison", "")))
@@ -100,10 +100,10 @@ def read_request(
         raise ConfigError(f"{len(policies)} policies; choose 1 to {MAX_POLICIES}")
     if not backspace:
         raise ConfigError("choose with backspace, without backspace, or both")
-    runs = context.store.runs.list()
+    choices = _choices(context)
     return GenerateRequest(
         prompts=lines,
-        policies=[policy_ref(one, runs, context.allowed_models) for one in policies],
+        policies=[policy_ref(one, choices) for one in policies],
         backspace=[mode == "on" for mode in ("on", "off") if mode in backspace],
         decoding=_decoding(settings),
     )
@@ -201,6 +201,14 @@ def _shown(context: AppContext, task_id: str, seen: int) -> list[Any]:
         gr.Timer(active=not is_over),
         last,
     ]
+
+
+def _choices(context: AppContext) -> list[tuple[str, str]]:
+    def has_policy(run_id: str) -> bool:
+        folder = context.store.run_dir(run_id)
+        return (folder / "policy").is_dir() or any(folder.glob("checkpoints/step-*/policy"))
+
+    return policy_choices(context.store.runs.list(), context.allowed_models, has_policy)
 
 
 def _gathered(context: AppContext, task: TaskRecord) -> tuple[GenerateRequest, comparison.Answers]:

@@ -145,7 +145,7 @@ def _column(answer: Answer, upto: int | None) -> str:
         f'<span class="compare-mode">{mode}</span>{state}</header>{body}'
         f"<footer>{_count(counts.num_actions, 'action')} · "
         f"{_count(counts.num_deletions, 'deletion')} · "
-        f"{_count(counts.num_tokens, 'token')} standing</footer></article>"
+        f"{_count(counts.num_tokens, 'token')}</footer></article>"
     )
 
 

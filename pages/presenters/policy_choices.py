@@ -1,6 +1,6 @@
 """The policies that can be compared: base models, and runs that have weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pages.presenters.training_choices import model_choices
 from seqmatch.errors import ConfigError
@@ -8,19 +8,25 @@ from seqmatch.jobs.task_types import PolicyRef
 from storage.records import RunRecord, RunStatus
 
 
-def policy_choices(runs: Sequence[RunRecord], allowed: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns (shown, value) of each policy: the runs, the newest first, then the base models."""
-    trained = [(_run_label(run), f"run:{run.id}") for run in runs if _has_weights(run)]
+def policy_choices(
+    runs: Sequence[RunRecord], allowed: Sequence[str], has_policy: Callable[[str], bool]
+) -> list[tuple[str, str]]:
+    """Returns (shown, value) of each policy: the runs, the newest first, then the base models.
+
+    `has_policy` tells of a run's id whether weights of it are saved.
+    """
+    usable = [run for run in runs if run.deleted_at is None and has_policy(run.id)]
+    trained = [(_run_label(run), f"run:{run.id}") for run in usable]
     return trained + [(f"Base: {title}", f"base:{name}") for title, name in model_choices(allowed)]
 
 
-def policy_ref(value: str, runs: Sequence[RunRecord], allowed: Sequence[str]) -> PolicyRef:
+def policy_ref(value: str, choices: Sequence[tuple[str, str]]) -> PolicyRef:
     """Returns what the worker lane is asked for.
 
     Raises:
         ConfigError: a value that is none of the choices.
     """
-    for shown, known in policy_choices(runs, allowed):
+    for shown, known in choices:
         if known == value:
             kind, _, name = value.partition(":")
             if kind == "base":
@@ -32,10 +38,6 @@ def policy_ref(value: str, runs: Sequence[RunRecord], allowed: Sequence[str]) ->
 def policy_value(ref: PolicyRef) -> str:
     """Returns the choice that a reference was made from."""
     return f"base:{ref.base_model}" if ref.kind == "base" else f"run:{ref.run_id}"
-
-
-def _has_weights(run: RunRecord) -> bool:
-    return run.deleted_at is None and (run.status is RunStatus.COMPLETED or run.step > 0)
 
 
 def _run_label(run: RunRecord) -> str:

@@ -1,0 +1,237 @@
+"""Demonstrations, Train and Compare as a visitor uses them, without a runner: nothing is trained."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from seqmatch.jobs.task_types import (
+    ActionCell,
+    GenerateChunk,
+    GenerateRequest,
+    LengthSummaryRequest,
+    LengthSummaryResult,
+    PolicyRef,
+    TokenCell,
+    TokenViewResult,
+)
+from storage import RunStore
+from storage.records import TaskRecord, TaskStatus
+from tests.browser.chromium import free_port, serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser-forms")]
+Visit = Callable[..., Page]
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("forms") / "data"
+
+
+@pytest.fixture(scope="module")
+def pages_address(data_dir: Path, browser: Browser) -> Iterator[str]:
+    """The pages without a runner: these tests answer as the lane would."""
+    port = free_port()
+    command = ["-m", "tests.browser.serve_pages", str(data_dir), str(port)]
+    with serving(command, port, data_dir.with_name("server.log")) as address:
+        yield address
+
+
+@pytest.fixture
+def store(pages_address: str, data_dir: Path) -> Iterator[RunStore]:
+    opened = RunStore.open(data_dir)
+    yield opened
+    opened.close()
+
+
+def _upload(page: Page, path: Path) -> None:
+    page.locator("#demonstrations-files input[type=file]").set_input_files(str(path))
+    page.locator("#demonstrations-accept").wait_for()
+
+
+def _write(folder: Path, rows: list[str]) -> Path:
+    path = folder / "mine.jsonl"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def _claimed(store: RunStore, kind: str) -> TaskRecord:
+    """The lane's next task, once the page has asked."""
+    task = store.tasks.claim("test")
+    assert task is not None
+    assert task.kind == kind
+    return task
+
+
+def test_an_upload_is_checked_accepted_and_opened(
+    visit: Visit, pages_address: str, store: RunStore, tmp_path: Path
+) -> None:
+    good = [json.dumps({"prompt": f"p{i}", "completion": f"{HOSTILE} {i}"}) for i in range(12)]
+    rows = [*good[:3], '{"prompt": "cut off", "completion": ', *good[3:]]
+    page = visit(f"{pages_address}/demonstrations")
+    _upload(page, _write(tmp_path, rows))
+    findings = page.locator("#demonstrations-findings")
+    expect(findings).to_contain_text("12 of 13 rows can be used")
+    expect(findings).to_contain_text("E110")
+    expect(findings.locator("td[data-label=Line]").first).to_have_text("4")
+    expect(page.locator("#demonstrations-preview")).to_contain_text(HOSTILE)
+    page.locator("#demonstrations-set-name input, #demonstrations-set-name textarea").fill(HOSTILE)
+    page.get_by_role("button", name="Use 12 of 13 rows").click()
+    expect(page).to_have_url(re.compile(r"dataset=[0-9a-f]{64}"))
+    expect(page.locator("#demonstrations-heading h3")).to_have_text(HOSTILE)
+    expect(page.locator("#demonstrations-rows")).to_contain_text(HOSTILE)
+    assert page.locator(".gradio-container img[src=x]").count() == 0
+    record = next(one for one in store.datasets.list() if one.name == HOSTILE)
+    assert (record.num_rows, record.num_refused) == (12, 1)
+    page.reload()
+    expect(page.locator("#demonstrations-heading h3")).to_have_text(HOSTILE)
+
+
+def test_a_changed_mapping_is_checked_before_it_is_accepted(
+    visit: Visit, pages_address: str, tmp_path: Path
+) -> None:
+    rows = [json.dumps({"prompt": f"q{i}", "completion": "a", "note": "n"}) for i in range(10)]
+    page = visit(f"{pages_address}/demonstrations")
+    _upload(page, _write(tmp_path, rows))
+    page.get_by_role("button", name="Format and columns").click()
+    page.locator("#demonstrations-column-completion input").click()
+    page.get_by_role("option", name="note", exact=True).click()
+    expect(page.locator("#demonstrations-accept")).to_be_disabled()
+    page.locator("#demonstrations-check").click()
+    expect(page.locator("#demonstrations-accept")).to_be_enabled()
+    expect(page.locator("#demonstrations-preview td.cell-text").nth(1)).to_have_text("n")
+    page.locator("#demonstrations-discard").click()
+    expect(page.locator("#demonstrations-report")).to_be_hidden()
+
+
+def test_the_tokens_of_a_row_are_asked_of_the_lane(
+    visit: Visit, pages_address: str, store: RunStore
+) -> None:
+    page = visit(f"{pages_address}/demonstrations")
+    page.locator("#demonstrations-example-arithmetic").click()
+    page.get_by_role("tab", name="Lengths and tokens").click()
+    page.locator("#demonstrations-look").click()
+    expect(page.locator("#demonstrations-tokens")).to_contain_text("Waiting for the worker")
+    task = _claimed(store, "token_view")
+    expect(page.locator("#demonstrations-tokens")).to_contain_text("Loading the tokenizer")
+    cells = [
+        TokenCell(text="<b>", id=7, part="answer", is_supervised=True, label_text="x"),
+        TokenCell(text="", id=258, part="stop", is_supervised=True),
+    ]
+    store.tasks.append(task.id, TokenViewResult(tokens=cells).model_dump_json())
+    store.tasks.finish(task.id, TaskStatus.COMPLETED)
+    expect(page.locator("#demonstrations-tokens .tokens")).to_contain_text("<b>")
+    expect(page.locator("#demonstrations-tokens")).to_contain_text("The stop token is trained.")
+
+
+def _answer_length_check(store: RunStore, refusal: str) -> None:
+    task = _claimed(store, "length_summary")
+    assert LengthSummaryRequest.model_validate_json(task.payload_json)
+    result = LengthSummaryResult(
+        bins=[(13, 14, 10)],
+        num_rows=10,
+        num_too_long=0,
+        num_unsupervised=0,
+        num_stop_trained=10,
+        refusal=refusal,
+    )
+    store.tasks.append(task.id, result.model_dump_json())
+    store.tasks.finish(task.id, TaskStatus.COMPLETED)
+
+
+def test_a_run_is_started_for_each_seed_once_the_set_is_checked(
+    visit: Visit, pages_address: str, store: RunStore
+) -> None:
+    page = visit(f"{pages_address}/demonstrations")
+    page.locator("#demonstrations-example-arithmetic").click()
+    page.get_by_text("Train on this set").click()
+    expect(page.locator("#train-estimate")).to_contain_text("Memory")
+    page.get_by_label("Batch size").fill("0")
+    expect(page.locator("#train-optimization-batch_size")).to_contain_text("1 to 4,096")
+    page.locator("#train-start").click()
+    expect(page.locator("#train-status")).to_contain_text("1 field needs another value")
+    page.get_by_label("Batch size").fill("16")
+    page.get_by_label("Seeds").fill("4, 5")
+    expect(page.locator("#train-estimate")).to_contain_text("2, one for each seed")
+    before = {run.id for run in store.runs.list()}
+    page.locator("#train-start").click()
+    expect(page.locator("#train-status")).to_contain_text("Checking the demonstrations")
+    _answer_length_check(store, "")
+    expect(page).to_have_url(re.compile("/runs"))
+    started = [run for run in store.runs.list() if run.id not in before]
+    assert sorted(run.seed for run in started) == [4, 5]
+    assert len({run.group for run in started}) == 1
+    configs = [json.loads(run.config_json) for run in started]
+    assert {config["optimization"]["batch_size"] for config in configs} == {16}
+
+
+def test_a_set_that_cannot_be_trained_on_starts_nothing(
+    visit: Visit, pages_address: str, store: RunStore, tmp_path: Path
+) -> None:
+    page = visit(f"{pages_address}/demonstrations")
+    rows = [json.dumps({"prompt": f"r{i}", "completion": "a"}) for i in range(11)]
+    _upload(page, _write(tmp_path, rows))
+    page.locator("#demonstrations-accept").click()
+    page.get_by_text("Train on this set").click()
+    expect(page.locator("#train-estimate")).to_contain_text("Memory")
+    before = len(store.runs.list())
+    page.locator("#train-start").click()
+    expect(page.locator("#train-status")).to_contain_text("Checking the demonstrations")
+    _answer_length_check(store, "the stop token is never trained")
+    expect(page.locator("#train-status")).to_contain_text("the stop token is never trained")
+    assert len(store.runs.list()) == before
+
+
+def test_a_clone_has_the_settings_of_its_run(
+    visit: Visit, pages_address: str, store: RunStore
+) -> None:
+    run = next(one for one in store.runs.list() if one.name == "SFT on additions")
+    page = visit(f"{pages_address}/train?clone={run.id}")
+    expect(page.get_by_label("Name")).to_have_value("SFT on additions")
+    expect(page.get_by_label("Supervised fine-tuning")).to_be_checked()
+    expect(page.locator("#train-objective-divergence")).to_be_hidden()
+
+
+def test_a_comparison_streams_and_is_shown_again(
+    visit: Visit, pages_address: str, store: RunStore
+) -> None:
+    request = GenerateRequest(
+        prompts=["123+456="],
+        policies=[PolicyRef(kind="base", base_model="byte-llama-small", label=HOSTILE)],
+        backspace=[True, False],
+    )
+    task = store.tasks.submit("generate", request.model_dump_json())
+    page = visit(f"{pages_address}/compare?comparison={task.id}")
+    expect(page.locator("#compare-status")).to_contain_text("Waiting for the worker")
+    assert _claimed(store, "generate").id == task.id
+    typed = [("5", False), ("8", False), ("", True), ("7", False)]
+    cells = [ActionCell(id=i, text=text, is_backspace=back) for i, (text, back) in enumerate(typed)]
+    part = {"policy_index": 0, "backspace": True, "prompt_index": 0}
+    first = GenerateChunk.model_validate(part | {"actions": cells[:2]})
+    store.tasks.append(task.id, first.model_dump_json())
+    expect(page.locator(".compare-column .trace").first).to_have_text("58")
+    last = GenerateChunk.model_validate(
+        part | {"actions": cells[2:], "is_done": True, "text": "57", "is_finished": True}
+    )
+    store.tasks.append(task.id, last.model_dump_json())
+    store.tasks.finish(task.id, TaskStatus.COMPLETED)
+    expect(page.locator("#compare-status")).to_contain_text("2 answers")
+    expect(page.locator(".compare-column del")).to_have_text("8")
+    expect(page.locator(".compare-column ins")).to_have_text("7")
+    expect(page.locator(".compare-column strong").first).to_have_text(HOSTILE)
+    page.locator("#compare-replay input[type=number]").fill("2")
+    expect(page.locator(".compare-column del")).to_have_count(0)
+    page.reload()
+    expect(page.locator(".compare-column del")).to_have_text("8")
+    expect(page.locator("#compare-prompts textarea")).to_have_value("123+456=")
+
+
+def test_a_comparison_says_what_is_missing(visit: Visit, pages_address: str) -> None:
+    page = visit(f"{pages_address}/compare")
+    expect(page.locator("#compare-columns")).to_contain_text("press Compare")
+    page.locator("#compare-start").click()
+    expect(page.locator("#compare-status")).to_contain_text("0 prompts")
