@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -117,7 +116,7 @@ def _new_state(policy: Policy, config: RunConfig) -> TrainState:
 
 
 def _max_positions(policy: Policy) -> int:
-    config: Any = policy.lm.config
+    config = policy.lm_config
     return positions_per_pass(
         hidden_size=config.hidden_size,
         intermediate_size=getattr(config, "intermediate_size", 4 * config.hidden_size),

@@ -91,9 +91,8 @@ def _queue(store: RunStore, arguments: argparse.Namespace) -> list[RunRecord]:
     for seed in range(arguments.seeds):
         for objective, title in _OBJECTIVES.items():
             settings = merge_settings(
-                EXAMPLES[_EXAMPLE].suggested,
+                EXAMPLES[_EXAMPLE].suggested[objective],
                 {
-                    "objective": {"kind": objective},
                     "name": f"demo {title}, seed {seed}",
                     "seed": seed,
                     "data": {"dataset": dataset.id},

@@ -73,7 +73,7 @@ def policy_folder(run_dir: Path, run: RunRecord) -> Path:
     try:
         verify_folder(final)
     except CheckpointError:
-        newest = newest_verified(run_dir / "checkpoints", lambda *damaged: None)
+        newest = newest_verified(run_dir / "checkpoints", lambda *_: None)
         if newest is None:
             raise CommandError(
                 f"run {run.id} ({run.status.value}, step {run.step}) has saved no policy yet"

@@ -69,15 +69,16 @@ def run(arguments: argparse.Namespace) -> int:
 def requested_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the settings of the flags over those of --config.
 
-    Without --config an example's suggestions go below, and what a base model trains is its default
-    (LoRA, or the whole model for one from scratch).
+    Without --config an example's suggestions for the objective go below, and what a base model
+    trains is its default (LoRA, or the whole model for one from scratch).
     """
     given = settings_given(arguments)
     if arguments.config is not None:
         return merge_settings(_read_settings(arguments.config), given)
+    kind = given.get("objective", {}).get("kind", "sft")
     suggested: dict[str, Any] = {}
     if len(arguments.data) == 1 and arguments.data[0] in EXAMPLES:
-        suggested = dict(EXAMPLES[arguments.data[0]].suggested)
+        suggested = EXAMPLES[arguments.data[0]].suggested.get(kind, {})
     merged = merge_settings(suggested, given)
     base_model = merged.get("base_model", RunConfig.model_fields["base_model"].default)
     if base_model in BASE_MODELS:
