@@ -170,12 +170,17 @@ def _wire_form(
         controls[path].input(bound, sources, targets, **QUIET).then(refresh, inputs, shown, **QUIET)
     # One event for all the others: answers of several could overtake each other.
     gr.on(
-        [control.input for path, control in controls.items() if path not in chosen],
+        [_edited(control) for path, control in controls.items() if path not in chosen],
         refresh,
         inputs,
         shown,
         **FOLLOWING,
     )
+
+
+def _edited(control: Component) -> Any:
+    # The input event of a text comes with the text before the edit; its change event does not.
+    return control.change if isinstance(control, gr.Textbox) else control.input
 
 
 def _field(path: str) -> Any:

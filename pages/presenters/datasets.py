@@ -35,7 +35,9 @@ def sets_html(
             ]
         )
     headers = ("Name", "Rows", "Left out", "Added", "Used by")
-    return markup_table(headers, rows, "Stored demonstrations", ("", "number", "number", "", ""))
+    return markup_table(
+        headers, rows, "Stored demonstrations", ("cell-name", "number", "number", "", "")
+    )
 
 
 def rows_html(rows: Sequence[Demonstration], first: int, total: int) -> str:

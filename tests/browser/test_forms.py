@@ -1,4 +1,4 @@
-"""Demonstrations, Train and Compare as a visitor uses them, without a runner: nothing is trained."""
+"""Demonstrations, Train and Compare as a visitor uses them, with no runner: nothing is trained."""
 
 import json
 import re
