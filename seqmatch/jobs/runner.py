@@ -1,8 +1,8 @@
 """The one process of a data directory that starts runs and the lane, and finds those that died.
 
 `python -m seqmatch.jobs.runner --data-dir D`. It keeps nothing in memory that matters: after a
-kill at any moment the next one finds every run by its row and its locks. It ends by itself when there is
-nothing to do and no page is open.
+kill at any moment the next one finds every run by its row and its locks. It ends by itself when
+there is nothing to do and no page is open.
 """
 
 import argparse

@@ -17,8 +17,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seqmatch.checkpoints import newest_verified
 from seqmatch.config import RunConfig
 from seqmatch.ingest import read_frozen
@@ -60,12 +58,10 @@ def attempt(
     try:
         _return_to_checkpoint(store, run, number)
         outcome = _train(store, run, reporter, _load(trainer))
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        traceback.print_exc()
-        message = f"There was not enough memory: {error}. {MEMORY_ADVICE}"
-        return _failed(OUT_OF_MEMORY, message)
     except Exception as error:  # noqa: BLE001 - the job boundary: every failure becomes a result
         traceback.print_exc()
+        if is_out_of_memory(error):
+            return _failed(OUT_OF_MEMORY, f"There was not enough memory: {error}. {MEMORY_ADVICE}")
         return _failed(type(error).__name__, str(error) or "no further words; see the log")
     if outcome.status == "completed":
         return {"status": "completed"}
@@ -103,6 +99,16 @@ def _return_to_checkpoint(store: RunStore, run: RunRecord, number: int) -> None:
     replay_spool(store, run.id, number, spool_path(run_dir))
     checkpoint = newest_verified(run_dir / "checkpoints", lambda *_: None)
     store.metrics.clear_after(run.id, number, -1 if checkpoint is None else checkpoint.step)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tells whether an error says that memory ran out: Python's, the GPU's, or torch's on the CPU.
+
+    torch's classes are known by name, so that a trainer without torch needs none.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    is_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or is_allocator
 
 
 def _failed(kind: str, message: str) -> dict[str, str]:
