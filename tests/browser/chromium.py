@@ -100,7 +100,8 @@ class Watch:
         page.on("request", lambda request: self._request(request.url))
 
     def _console(self, kind: str, text: str) -> None:
-        if kind == "error":
+        # A page that is left while it asks for something aborts that request, and says so.
+        if kind == "error" and "AbortError" not in text:
             self.problems.append(f"console: {text}")
 
     def _request(self, url: str) -> None:
