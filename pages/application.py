@@ -30,6 +30,9 @@ def build_app(context: AppContext, pages: tuple[Page, ...]) -> gr.Blocks:
             gr.Navbar(main_page_name=first.title)
             page.build(context)
     show_all_errors(app)
+    for wired in app.fns.values():
+        # Events of JavaScript alone are public unless told otherwise: pages have no public names.
+        wired.api_visibility = "private"
     return app.queue(max_size=100, default_concurrency_limit=16, api_open=False)
 
 
@@ -40,7 +43,7 @@ def server_settings(context: AppContext, users: dict[str, str]) -> tuple[dict[st
     settings: dict[str, Any] = {
         "theme": theme.theme(),
         "css_paths": [folder / "style.css", folder / "forms.css"],
-        "auth": SignIn(users) if users else None,
+        "auth": SignIn(users).check if users else None,
         "app_kwargs": {
             "middleware": [Middleware(Guard, rules=rules)],
             "routes": downloads.routes(context.store, context.curves),

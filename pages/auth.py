@@ -121,8 +121,11 @@ class SignIn:
     _failures: dict[str, _Failures] = field(default_factory=dict)
     _nobody: str = field(default_factory=lambda: hash_password(secrets.token_hex(8)))
 
-    async def __call__(self, name: str, password: str) -> bool:
+    async def check(self, name: str, password: str) -> bool:
         """Returns whether this is the user's password.
+
+        A method and not `__call__`: Gradio awaits what `inspect.iscoroutinefunction` knows, and
+        takes the coroutine of a callable object for a yes.
 
         Raises:
             HTTPException: 429, there were too many failures lately.

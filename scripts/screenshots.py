@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from storage import RunStore
 from tests.browser.chromium import chromium, free_port, serving
+from tests.browser.filled_store import HOSTILE_NAME
 
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
@@ -23,6 +24,7 @@ def addresses(data_dir: Path) -> dict[str, str]:
     store = RunStore.open(data_dir)
     try:
         ids = {run.name: run.id for run in store.runs.list()}
+        store.runs.rename(ids[HOSTILE_NAME], "SequenceMatch, batch of 512")
     finally:
         store.close()
     both = f"{ids['SFT on additions']},{ids['SequenceMatch on additions']}"

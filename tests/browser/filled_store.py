@@ -128,6 +128,9 @@ def _finish(store: RunStore, run: RunRecord, shift: float) -> str:
     _report(store, run, attempt, 3000, shift)
     adapter = store.run_dir(run.id) / "adapter.zip"
     adapter.write_bytes(b"PK" + bytes(4000))
+    policy = store.run_dir(run.id) / "policy"
+    policy.mkdir()
+    (policy / "seqmatch.json").write_text("{}")
     store.artifacts.add(run.id, "adapter_zip", adapter)
     store.notes.add_event(run.id, attempt, "info", "saved", "The adapter is ready.")
     store.runs.finish(run.id, attempt, RunStatus.COMPLETED, peak_memory_bytes=595_000_000)

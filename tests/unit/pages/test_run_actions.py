@@ -1,6 +1,7 @@
 """What people ask of runs, the log's end, the curve cache, and shown errors."""
 
 import inspect
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.browser.filled_store import fill
 
 
 @pytest.fixture
-def context(tmp_path: Path):
+def context(tmp_path: Path) -> Iterator[AppContext]:
     store = RunStore.open(tmp_path / "data")
     yield AppContext(store, store.data_dir, lambda: None, lambda _: False)
     store.close()
@@ -150,7 +151,7 @@ def test_expected_errors_are_shown_in_words_and_others_as_a_number() -> None:
 
 
 def test_generators_show_their_errors_too() -> None:
-    def stream():
+    def stream() -> Iterator[int]:
         yield 1
         raise ConfigError("broke off")
 

@@ -1,6 +1,7 @@
 """Runs in words, escaped."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.browser.filled_store import HOSTILE_NAME, fill
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(tmp_path: Path) -> Iterator[RunStore]:
     opened = RunStore.open(tmp_path / "data")
     yield opened
     opened.close()

@@ -34,7 +34,7 @@ def test_others_are_let_in_only_with_users() -> None:
     check_reach("127.0.0.1", False, None)
     check_reach("0.0.0.0", True, Path("users.json"))
     for host, wants_share in (("127.0.0.1", True), ("0.0.0.0", False)):
-        with pytest.raises(ConfigError, match="python -m pages.auth add NAME"):
+        with pytest.raises(ConfigError, match="auth add NAME"):
             check_reach(host, wants_share, None)
 
 
