@@ -81,9 +81,10 @@ def print_problems(report: UploadReport) -> None:
     """Prints the first problems with file, line, code and excerpt, and how many there are."""
     for problem in report.problems[:_SHOWN_PROBLEMS]:
         excerpt = f" [{problem.excerpt}]" if problem.excerpt else ""
-        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        line = f":{problem.line}" if problem.line else ""
+        place = f"{problem.file}{line}: " if problem.file else ""
         print(
-            f"{place}: {problem.severity} {problem.code}: {problem.message}{excerpt}",
+            f"{place}{problem.severity} {problem.code}: {problem.message}{excerpt}",
             file=sys.stderr,
         )
     more = report.num_problems - min(len(report.problems), _SHOWN_PROBLEMS)
