@@ -16,7 +16,10 @@ from seqmatch.ingest.problems import FileProblem, RowProblem
 from seqmatch.ingest.report import Limits
 from seqmatch.ingest.rows import Row
 
-BATCH_ROWS = 64
+FLAT_BATCH_ROWS = 8192
+"""Of texts a batch holds indices into the dictionary, which Arrow builds anew for each batch."""
+NESTED_BATCH_ROWS = 64
+"""Lists of messages are unpacked whole, so few are held at once."""
 _ERRORS = (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError)
 
 
@@ -29,12 +32,13 @@ def read_parquet(path: Path, limits: Limits) -> Iterator[Row]:
     number = 0
     try:
         with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as footer:
-            texts = _check_footer(footer, limits)
+            _check_footer(footer, limits)
+            texts, batch_rows = _plan(footer.schema_arrow)
         budget = _Budget(limits)
         with pq.ParquetFile(
             path, memory_map=False, pre_buffer=False, read_dictionary=texts
         ) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, use_threads=False):
+            for batch in file.iter_batches(batch_size=batch_rows, use_threads=False):
                 for values in budget.rows(batch):
                     number += 1
                     yield (
@@ -52,7 +56,7 @@ def read_parquet(path: Path, limits: Limits) -> Iterator[Row]:
         ) from None
 
 
-def _check_footer(file: Any, limits: Limits) -> list[str]:
+def _check_footer(file: Any, limits: Limits) -> None:
     meta = file.metadata
     if meta.num_rows > limits.max_rows:
         raise FileProblem(
@@ -73,16 +77,36 @@ def _check_footer(file: Any, limits: Limits) -> list[str]:
             f"the file is {unpacked:,} bytes when unpacked; at most "
             f"{limits.max_unpacked_bytes:,} are allowed",
         )
-    schema = file.schema_arrow
-    names = list(schema.names)
+    names = list(file.schema_arrow.names)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise FileProblem("E152", f"two columns are called {twice!r}", column=twice)
-    return [
-        field.name
-        for field in schema
-        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
+
+
+def _plan(schema: Any) -> tuple[list[str], int]:
+    """Returns the columns to keep dictionary-encoded, and how many rows to hold at once."""
+    is_text = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+    )
+    texts = [field.name for field in schema if any(check(field.type) for check in is_text)]
+    is_nested = any(pa.types.is_nested(field.type) for field in schema)
+    return texts, NESTED_BATCH_ROWS if is_nested else FLAT_BATCH_ROWS
+
+
+def _values(column: Any) -> Iterator[object]:
+    """Yields the values of a column; one that stands in a dictionary is unpacked once."""
+    if not pa.types.is_dictionary(column.type):
+        for scalar in column:
+            yield scalar.as_py()
+        return
+    known: dict[int, object] = {}
+    for index in column.indices.to_pylist():
+        if index is not None and index not in known:
+            known[index] = column.dictionary[index].as_py()
+        yield None if index is None else known[index]
 
 
 class _Budget:
@@ -94,11 +118,9 @@ class _Budget:
 
     def rows(self, batch: Any) -> Iterator[dict[str, object] | RowProblem]:
         names = batch.schema.names
-        columns = [batch.column(index) for index in range(batch.num_columns)]
-        for index in range(batch.num_rows):
-            values = {
-                name: column[index].as_py() for name, column in zip(names, columns, strict=True)
-            }
+        columns = [_values(batch.column(index)) for index in range(batch.num_columns)]
+        for row in zip(*columns, strict=True):
+            values = dict(zip(names, row, strict=True))
             size = _size(values)
             self._num_bytes += size
             if self._num_bytes > self._limits.max_unpacked_bytes:

@@ -70,7 +70,7 @@ def test_rows_over_the_limit_are_dropped_cut_or_refused() -> None:
     assert fit_to_limit(rows, 4, "drop") == rows[:1]
     assert fit_to_limit(rows, 4, "cut") == [rows[0], row(2, 3, 4, index=1)]
     assert fit_to_limit(rows, 7, "stop") == rows
-    with pytest.raises(DemonstrationError, match="2 of 3 rows .* row 2 with 6"):
+    with pytest.raises(DemonstrationError, match=r"2 of 3 rows .* row 2 with 6"):
         fit_to_limit(rows, 4, "stop")
 
 

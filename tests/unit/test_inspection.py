@@ -1,5 +1,6 @@
 """The token view shows the trajectory that training draws; lengths are counted as they are."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ def test_bins_cover_every_length_once(lengths: list[int]) -> None:
     bins = length_bins(lengths)
     assert sum(count for *_, count in bins) == len(lengths)
     assert len(bins) <= 25
-    for (_, last, _), (first, _, _) in zip(bins, bins[1:], strict=False):
+    for (_, last, _), (first, _, _) in pairwise(bins):
         assert first == last + 1
     for length in lengths:
         assert any(first <= length <= last and count for first, last, count in bins)

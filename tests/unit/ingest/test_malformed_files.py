@@ -11,7 +11,7 @@ from seqmatch.ingest.codes import PROBLEM_CODES
 from seqmatch.ingest.report import Limits
 from tests.unit.ingest.malformed import CASES, GOOD, Malformed
 
-LIMITS = Limits(max_file_bytes=80_000_000)
+LIMITS = Limits(max_file_bytes=80_000_000, max_unpacked_bytes=40_000_000)
 
 
 def inspect(tmp_path: Path, name: str, data: bytes, limits: Limits = LIMITS) -> UploadReport:
