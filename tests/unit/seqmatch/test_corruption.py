@@ -7,7 +7,7 @@ from seqmatch.action_space import ActionSpace
 from seqmatch.corruption import clean_trajectory, corrupt, cut_demonstration, cut_to, truncate
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.objectives.base import CorruptionConfig
-from seqmatch.single_pass import build_batch
+from seqmatch.single_pass import Construction, build_batch
 from seqmatch.token_mdp import final_tokens, visited_states
 from seqmatch.types import TokenizedDemonstration, Trajectory
 
@@ -16,13 +16,20 @@ BACKSPACE = SPACE.backspace_id
 DEMO = TokenizedDemonstration((2, 9, 5), (5, 6, 7, 8, 9, 10, 11, 5, 6, 7, 0), 4)
 
 
-def noisy(rate: float, seed: int, noise_ids=None, demo=DEMO) -> Trajectory:
+def noisy(
+    rate: float,
+    seed: int,
+    noise_ids: tuple[int, ...] | None = None,
+    demo: TokenizedDemonstration = DEMO,
+) -> Trajectory:
     rng = np.random.default_rng(seed)
     return corrupt(demo, SPACE, CorruptionConfig(rate=rate), noise_ids, rng)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.5]))
-def test_d16_corruption_replays_to_the_demonstration_with_true_labels(seed, rate):
+def test_d16_corruption_replays_to_the_demonstration_with_true_labels(
+    seed: int, rate: float
+) -> None:
     """D16: the clean answer remains; each state's label is its true next action."""
     trajectory = noisy(rate, seed)
 
@@ -38,12 +45,12 @@ def test_d16_corruption_replays_to_the_demonstration_with_true_labels(seed, rate
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_d16_rate_zero_is_the_identity(seed):
+def test_d16_rate_zero_is_the_identity(seed: int) -> None:
     assert noisy(0.0, seed) == clean_trajectory(DEMO, SPACE)
 
 
 @pytest.mark.parametrize(("construction", "slots_per_noise"), [("refeed", 2), ("trie", 1)])
-def test_d16_expected_number_of_slots(construction, slots_per_noise):
+def test_d16_expected_number_of_slots(construction: Construction, slots_per_noise: int) -> None:
     """D16: 1 + N (1 + 2 eta) slots for re-feed and 1 + N (1 + eta) for the trie, within 5 sigma."""
     demo = TokenizedDemonstration((2,), DEMO.completion_ids, 0)
     num_positions, rate, num_rows = len(demo.completion_ids), 0.25, 2000
@@ -56,7 +63,7 @@ def test_d16_expected_number_of_slots(construction, slots_per_noise):
     assert abs(float(slots.mean()) - expected) < 5 * deviation
 
 
-def test_noise_is_uniform_over_what_it_may_push():
+def test_noise_is_uniform_over_what_it_may_push() -> None:
     """Chi-square test at the 1e-6 quantile of 6 degrees of freedom (about 38.3)."""
     demo = TokenizedDemonstration((2,), (5,), 0)
     rng = np.random.default_rng(0)
@@ -72,14 +79,14 @@ def test_noise_is_uniform_over_what_it_may_push():
     assert ((counts[allowed] - expected) ** 2 / expected).sum() < 38.3
 
 
-def test_noise_comes_from_the_token_set_and_is_never_the_right_token():
+def test_noise_comes_from_the_token_set_and_is_never_the_right_token() -> None:
     for seed in range(200):
         trajectory = noisy(0.5, seed, noise_ids=(5, 6, 3, 0))
         for label, push in zip(trajectory.labels, trajectory.pushes, strict=True):
             assert label == push or (push in {5, 6} and label != push)
 
 
-def test_position_stays_clean_where_the_only_noise_token_is_right():
+def test_position_stays_clean_where_the_only_noise_token_is_right() -> None:
     demo = TokenizedDemonstration((2,), (5, 5, 5, 0), 0)
     for seed in range(50):
         pushes = noisy(0.5, seed, noise_ids=(5,), demo=demo).pushes
@@ -87,24 +94,24 @@ def test_position_stays_clean_where_the_only_noise_token_is_right():
 
 
 @pytest.mark.parametrize("noise_ids", [(), (0, 3), (12,), (-1,)])
-def test_corrupt_refuses_noise_that_may_not_be_pushed(noise_ids):
+def test_corrupt_refuses_noise_that_may_not_be_pushed(noise_ids: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError):
         noisy(0.5, 0, noise_ids=noise_ids)
 
 
-def test_corrupt_refuses_a_space_without_backspace():
+def test_corrupt_refuses_a_space_without_backspace() -> None:
     space = ActionSpace(12, 0, 1, 2, False, frozenset())
     with pytest.raises(ConfigError, match="backspace"):
         corrupt(DEMO, space, CorruptionConfig(), None, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("demo", [((2,), ()), ((), (5, 0))])
-def test_empty_demonstrations_are_refused(demo):
+def test_empty_demonstrations_are_refused(demo: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(DemonstrationError, match="demonstration 8"):
         clean_trajectory(TokenizedDemonstration(*demo, 8), SPACE)
 
 
-def test_d22_cut_demonstration_ends_with_a_forced_stop_and_its_true_label():
+def test_d22_cut_demonstration_ends_with_a_forced_stop_and_its_true_label() -> None:
     """D22: label = true next token, next state terminal."""
     trajectory = cut_to(DEMO, 7, SPACE)
 
@@ -113,21 +120,21 @@ def test_d22_cut_demonstration_ends_with_a_forced_stop_and_its_true_label():
     assert len(visited_states(trajectory, SPACE)[-1]) == 7
 
 
-def test_d22_cut_demonstration_keeps_the_forced_stop_under_noise():
+def test_d22_cut_demonstration_keeps_the_forced_stop_under_noise() -> None:
     trajectory = noisy(0.5, 3, demo=cut_demonstration(DEMO, 7))
 
     assert final_tokens(trajectory, SPACE) == (5, 6, 7, 0)
     assert trajectory.labels[-1] == 8
 
 
-def test_cut_to_leaves_what_fits_and_refuses_what_has_no_room():
+def test_cut_to_leaves_what_fits_and_refuses_what_has_no_room() -> None:
     assert cut_to(DEMO, 14, SPACE) == clean_trajectory(DEMO, SPACE)
     with pytest.raises(DemonstrationError, match="demonstration 4"):
         cut_to(DEMO, 3, SPACE)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5])
-def test_d22_truncation_keeps_the_label_and_forces_the_stop(limit):
+def test_d22_truncation_keeps_the_label_and_forces_the_stop(limit: int) -> None:
     rollout = Trajectory((2,), (5, 6, BACKSPACE, 7, 8), (5, 6, BACKSPACE, 7, 8), born_at_step=3)
 
     cut = truncate(rollout, limit, SPACE)
@@ -138,7 +145,7 @@ def test_d22_truncation_keeps_the_label_and_forces_the_stop(limit):
     assert cut.born_at_step == 3
 
 
-def test_truncate_returns_a_finished_trajectory_as_it_is():
+def test_truncate_returns_a_finished_trajectory_as_it_is() -> None:
     finished = clean_trajectory(DEMO, SPACE)
 
     assert truncate(finished, 100, SPACE) == finished

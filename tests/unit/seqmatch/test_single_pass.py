@@ -8,14 +8,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from seqmatch.action_space import ActionSpace
 from seqmatch.corruption import clean_trajectory
 from seqmatch.errors import DemonstrationError
-from seqmatch.single_pass import additive_mask, build_batch
+from seqmatch.single_pass import Construction, additive_mask, build_batch
 from seqmatch.types import SinglePassBatch, TokenizedDemonstration, Trajectory
 from tests.oracles.refeed import reduced_prefix, refeed_layout
 
 VOCAB, STOP, PAD = 13, 0, 1
 SPACE = ActionSpace(VOCAB, STOP, PAD, None, True, frozenset({STOP, PAD}))
 BACKSPACE = SPACE.backspace_id
-CONSTRUCTIONS = ["trie", "refeed"]
+CONSTRUCTIONS: list[Construction] = ["trie", "refeed"]
 
 
 @pytest.fixture(scope="module")
@@ -55,14 +55,17 @@ def some_trajectories() -> list[Trajectory]:
     return [*rows, Trajectory((4,), (5, STOP), (BACKSPACE, STOP))]
 
 
-def one_pass(lm: LlamaForCausalLM, batch: SinglePassBatch, embeds=None) -> torch.Tensor:
+def one_pass(
+    lm: LlamaForCausalLM, batch: SinglePassBatch, embeds: torch.Tensor | None = None
+) -> torch.Tensor:
     inputs = {"input_ids": batch.input_ids} if embeds is None else {"inputs_embeds": embeds}
-    return lm(
+    logits: torch.Tensor = lm(
         **inputs,
         position_ids=batch.position_ids,
         attention_mask=additive_mask(batch, torch.float32),
         use_cache=False,
     ).logits
+    return logits
 
 
 def at_states(logits: torch.Tensor, batch: SinglePassBatch) -> torch.Tensor:
@@ -80,7 +83,9 @@ def plain_logits(lm: LlamaForCausalLM, trajectory: Trajectory) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
-def test_d15_logits_equal_a_plain_pass_on_each_state(llama, construction):
+def test_d15_logits_equal_a_plain_pass_on_each_state(
+    llama: LlamaForCausalLM, construction: Construction
+) -> None:
     trajectories = some_trajectories()
     batch = build_batch(trajectories, SPACE, construction=construction)
 
@@ -92,7 +97,9 @@ def test_d15_logits_equal_a_plain_pass_on_each_state(llama, construction):
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
-def test_d15_gradients_equal_a_plain_pass_on_each_state(llama, construction):
+def test_d15_gradients_equal_a_plain_pass_on_each_state(
+    llama: LlamaForCausalLM, construction: Construction
+) -> None:
     trajectories = some_trajectories()[:4]
     batch = build_batch(trajectories, SPACE, construction=construction)
 
@@ -113,7 +120,9 @@ def test_d15_gradients_equal_a_plain_pass_on_each_state(llama, construction):
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
-def test_d15_perturbing_a_deleted_token_changes_no_later_logits(llama, construction):
+def test_d15_perturbing_a_deleted_token_changes_no_later_logits(
+    llama: LlamaForCausalLM, construction: Construction
+) -> None:
     pushes = (5, 6, 7, BACKSPACE, BACKSPACE, 8, STOP)
     batch = build_batch([Trajectory((3, 4), (5,) * 7, pushes)], SPACE, construction=construction)
     slots = batch.state_slot[0].tolist()
@@ -131,7 +140,7 @@ def test_d15_perturbing_a_deleted_token_changes_no_later_logits(llama, construct
     assert not torch.allclose(before[2:4], after[2:4], atol=1e-2)
 
 
-def test_trie_of_the_worked_example():
+def test_trie_of_the_worked_example() -> None:
     """Clean A B C stop with noise X after A; the tables of the method's worked example."""
     a, b, c, x, bos = 3, 4, 5, 6, 2
     trajectory = Trajectory((bos,), (a, b, BACKSPACE, b, c, STOP), (a, x, BACKSPACE, b, c, STOP))
@@ -154,7 +163,7 @@ def test_trie_of_the_worked_example():
     ]
 
 
-def test_refeed_equals_the_transcribed_pseudo_code():
+def test_refeed_equals_the_transcribed_pseudo_code() -> None:
     for trajectory in some_trajectories():
         ids, positions, mask = refeed_layout(trajectory.prompt_ids, trajectory.pushes, BACKSPACE)
 
@@ -169,7 +178,7 @@ def test_refeed_equals_the_transcribed_pseudo_code():
 
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
-def test_clean_rows_need_no_mask(llama, construction):
+def test_clean_rows_need_no_mask(llama: LlamaForCausalLM, construction: Construction) -> None:
     rows = [
         clean_trajectory(TokenizedDemonstration((3, 4), completion, 0), SPACE)
         for completion in ((5, 6, 7, STOP), (8, STOP))
@@ -186,17 +195,19 @@ def test_clean_rows_need_no_mask(llama, construction):
     torch.testing.assert_close(causal[1, :4], masked[1, :4], atol=1e-5, rtol=1e-5)
 
 
-def test_padding_sees_itself_only_and_is_seen_by_nobody():
+def test_padding_sees_itself_only_and_is_seen_by_nobody() -> None:
     batch = build_batch(some_trajectories(), SPACE)
 
     seen = additive_mask(batch, torch.float32)[:, 0] == 0.0
 
     for row, num_slots in enumerate(batch.is_slot.sum(dim=1).tolist()):
         assert not seen[row, :num_slots, num_slots:].any()
-        assert torch.equal(seen[row, num_slots:], torch.eye(seen.shape[1], dtype=bool)[num_slots:])
+        assert torch.equal(
+            seen[row, num_slots:], torch.eye(seen.shape[1], dtype=torch.bool)[num_slots:]
+        )
 
 
-def test_no_backspace_is_ever_allowed_in_a_space_without_it():
+def test_no_backspace_is_ever_allowed_in_a_space_without_it() -> None:
     space = ActionSpace(VOCAB, STOP, PAD, None, False, frozenset())
 
     batch = build_batch([Trajectory((3,), (5, STOP), (5, STOP))], space)
@@ -215,6 +226,8 @@ def test_no_backspace_is_ever_allowed_in_a_space_without_it():
         ([Trajectory((), (STOP,), (STOP,))], "empty prompt"),
     ],
 )
-def test_build_batch_refuses_what_is_no_trajectory(trajectories, message):
+def test_build_batch_refuses_what_is_no_trajectory(
+    trajectories: list[Trajectory], message: str
+) -> None:
     with pytest.raises(DemonstrationError, match=message):
         build_batch(trajectories, SPACE)

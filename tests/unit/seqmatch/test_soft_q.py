@@ -1,5 +1,7 @@
 """The operator against full logits and finite differences."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from seqmatch.errors import ConfigError
 from seqmatch.soft_q import chosen_q_and_soft_value
 
 N, HIDDEN, VOCAB = 11, 5, 7
+Operator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 
 def masks() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -26,7 +29,15 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     return [torch.randn(shape, dtype=dtype).requires_grad_() for shape in shapes]
 
 
-def from_full_logits(hidden, weight, bias, row, actions, can_delete, is_action):
+def from_full_logits(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    row: torch.Tensor | None,
+    actions: torch.Tensor,
+    can_delete: torch.Tensor,
+    is_action: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Q and V from the whole matrix of logits."""
     logits = hidden @ weight.t() + (0 if bias is None else bias)
     if row is not None:
@@ -37,16 +48,18 @@ def from_full_logits(hidden, weight, bias, row, actions, can_delete, is_action):
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 11, 256])
-def test_gradients_pass_finite_differences(chunk):
+def test_gradients_pass_finite_differences(chunk: int) -> None:
     assert torch.autograd.gradcheck(
-        lambda *inputs: chosen_q_and_soft_value(*inputs, *masks(), chunk), tuple(parameters())
+        lambda h, w, b, r: chosen_q_and_soft_value(h, w, b, r, *masks(), chunk), tuple(parameters())
     )
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 256])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("has_backspace", [False, True])
-def test_values_and_gradients_equal_full_logits(chunk, has_bias, has_backspace):
+def test_values_and_gradients_equal_full_logits(
+    chunk: int, has_bias: bool, has_backspace: bool
+) -> None:
     hidden, weight, bias, row = parameters()
     actions, can_delete, is_action = masks()
     if not has_backspace:
@@ -63,13 +76,13 @@ def test_values_and_gradients_equal_full_logits(chunk, has_bias, has_backspace):
     torch.testing.assert_close(left, right)
 
 
-def test_frozen_weights_get_no_gradient():
+def test_frozen_weights_get_no_gradient() -> None:
     hidden, weight, bias, row = parameters()
     weight.requires_grad_(False)
     bias.requires_grad_(False)
 
     q, v = chosen_q_and_soft_value(hidden, weight, bias, row, *masks())
-    (q.sum() + v.sum()).backward()
+    torch.autograd.backward(q.sum() + v.sum())
 
     assert weight.grad is None
     assert bias.grad is None
@@ -77,21 +90,21 @@ def test_frozen_weights_get_no_gradient():
     assert row.grad is not None
 
 
-def test_tied_weights_add_both_gradients():
+def test_tied_weights_add_both_gradients() -> None:
     """The unembedding is the embedding: its gradient is the sum over both uses."""
     embedding = torch.randn(VOCAB, HIDDEN, dtype=torch.float64, requires_grad=True)
     tokens = torch.arange(N) % VOCAB
     actions, can_delete, is_action = masks()
     rest = (actions % VOCAB, torch.zeros_like(can_delete), is_action)
 
-    def gradient(operator) -> torch.Tensor:
+    def gradient(operator: Operator) -> torch.Tensor:
         q, v = operator(embedding[tokens].tanh(), embedding, None, None, *rest)
         return torch.autograd.grad((v - q).sum(), embedding)[0]
 
     torch.testing.assert_close(gradient(chosen_q_and_soft_value), gradient(from_full_logits))
 
 
-def test_value_leaves_backspace_out_where_it_does_not_exist():
+def test_value_leaves_backspace_out_where_it_does_not_exist() -> None:
     hidden, weight, bias, row = parameters()
     actions = torch.zeros(N, dtype=torch.long)
     nowhere = torch.zeros(N, dtype=torch.bool)
@@ -102,26 +115,32 @@ def test_value_leaves_backspace_out_where_it_does_not_exist():
     assert torch.equal(with_row, without)
 
 
-def test_half_precision_is_reduced_in_float32():
+def test_half_precision_is_reduced_in_float32() -> None:
     hidden, weight, _, row = (x.detach().bfloat16().requires_grad_() for x in parameters())
 
     q, v = chosen_q_and_soft_value(hidden, weight, None, row, *masks())
     wanted = from_full_logits(hidden.float(), weight.float(), None, row.float(), *masks())
-    (v - q).sum().backward()
+    gradients = torch.autograd.grad((v - q).sum(), (hidden, weight, row))
 
     assert q.dtype == v.dtype == torch.float32
     torch.testing.assert_close((q, v), wanted, atol=0.05, rtol=0.02)
-    assert hidden.grad.dtype == weight.grad.dtype == row.grad.dtype == torch.bfloat16
+    assert {gradient.dtype for gradient in gradients} == {torch.bfloat16}
 
 
-def test_no_tensor_of_all_logits_is_ever_made():
+def test_no_tensor_of_all_logits_is_ever_made() -> None:
     """Every tensor that an operation returns is recorded; none has tokens x vocabulary elements."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Largest(TorchDispatchMode):
+    class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         numel = 0
 
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        def __torch_dispatch__(
+            self,
+            func: Callable[..., object],
+            types: object,
+            args: tuple[object, ...] = (),
+            kwargs: dict[str, object] | None = None,
+        ) -> object:
             out = func(*args, **(kwargs or {}))
             for tensor in out if isinstance(out, tuple | list) else [out]:
                 if isinstance(tensor, torch.Tensor):
@@ -133,27 +152,27 @@ def test_no_tensor_of_all_logits_is_ever_made():
     weight = torch.randn(vocab, 8, requires_grad=True)
     no, yes = torch.zeros(tokens, dtype=torch.bool), torch.ones(tokens, dtype=torch.bool)
 
-    with Largest() as largest:
+    with Largest() as largest:  # type: ignore[no-untyped-call]
         q, v = chosen_q_and_soft_value(
             hidden, weight, None, None, torch.zeros(tokens, dtype=torch.long), no, yes, chunk
         )
-        (v - q).sum().backward()
+        torch.autograd.backward((v - q).sum())
 
     assert largest.numel <= chunk * vocab
 
 
-def test_extreme_logits_stay_finite():
+def test_extreme_logits_stay_finite() -> None:
     hidden, weight, bias, row = (1e4 * x.detach() for x in parameters(torch.float32))
     inputs = [x.requires_grad_() for x in (hidden, weight, bias, row)]
 
-    q, v = chosen_q_and_soft_value(*inputs, *masks())
+    q, v = chosen_q_and_soft_value(hidden, weight, bias, row, *masks())
     gradients = torch.autograd.grad((v - q).sum(), inputs)
 
     assert all(torch.isfinite(x).all() for x in (q, v, *gradients))
 
 
 @pytest.mark.parametrize("label", [-1, VOCAB, VOCAB + 1])
-def test_labels_that_are_no_actions_are_refused(label):
+def test_labels_that_are_no_actions_are_refused(label: int) -> None:
     hidden, weight, bias, row = parameters()
     _, can_delete, is_action = masks()
     place = 1
@@ -165,7 +184,7 @@ def test_labels_that_are_no_actions_are_refused(label):
         chosen_q_and_soft_value(hidden, weight, bias, row, actions, can_delete, is_action)
 
 
-def test_backspace_without_a_row_is_refused():
+def test_backspace_without_a_row_is_refused() -> None:
     hidden, weight, bias, _ = parameters()
     with pytest.raises(ConfigError, match="no backspace row"):
         chosen_q_and_soft_value(hidden, weight, bias, None, *masks())

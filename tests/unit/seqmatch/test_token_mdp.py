@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from seqmatch.action_space import ActionSpace
 from seqmatch.errors import ConfigError, DemonstrationError
@@ -17,31 +18,31 @@ BACKSPACE = SPACE.backspace_id
 GAMMA = 0.9
 
 
-def random_policy(vocab: int, backspace: bool, seed: int = 0):
+def random_policy(vocab: int, backspace: bool, seed: int = 0) -> token_chain.Policy:
     """Positive probabilities that depend on the state; none for backspace at the floor."""
 
-    def probabilities(state: tuple[int, ...]) -> np.ndarray:
+    def probabilities(state: tuple[int, ...]) -> NDArray[np.float64]:
         rng = np.random.default_rng([seed, len(state), *state])
         weights = rng.uniform(0.1, 1.0, vocab + 1)
         weights[-1] *= backspace and len(state) > 0
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum(), dtype=np.float64)
 
     return probabilities
 
 
 @given(st.lists(st.sampled_from([3, 4, 5, BACKSPACE]), max_size=20))
-def test_replay_equals_the_stack_of_live_tokens(actions):
+def test_replay_equals_the_stack_of_live_tokens(actions: list[int]) -> None:
     states = replay(actions, PROMPT, SPACE)
 
     for time, state in enumerate(states):
         assert list(state) == reduced_prefix(PROMPT, actions[:time], BACKSPACE)
 
 
-def test_backspace_at_the_floor_is_a_self_loop():
+def test_backspace_at_the_floor_is_a_self_loop() -> None:
     assert replay((BACKSPACE, 3), PROMPT, SPACE) == [(2, 4), (2, 4), (2, 4, 3)]
 
 
-def test_terminal_state_absorbs_every_action():
+def test_terminal_state_absorbs_every_action() -> None:
     trajectory = Trajectory(PROMPT, (3, 0, 3, 4), (3, 0, BACKSPACE, 4))
 
     states = visited_states(trajectory, SPACE)
@@ -50,7 +51,7 @@ def test_terminal_state_absorbs_every_action():
     assert final_tokens(trajectory, SPACE) == (3, 0)
 
 
-def test_stop_token_at_the_end_of_the_prompt_is_not_terminal():
+def test_stop_token_at_the_end_of_the_prompt_is_not_terminal() -> None:
     prompt = (2, 0)
 
     assert not is_terminal(prompt, len(prompt), SPACE)
@@ -58,19 +59,21 @@ def test_stop_token_at_the_end_of_the_prompt_is_not_terminal():
 
 
 @given(st.lists(st.sampled_from([0, 3, 4, BACKSPACE]), min_size=1, max_size=20))
-def test_final_tokens_are_the_last_state_without_its_prompt(actions):
+def test_final_tokens_are_the_last_state_without_its_prompt(actions: list[int]) -> None:
     trajectory = Trajectory(PROMPT, tuple(actions), tuple(actions))
 
     assert PROMPT + final_tokens(trajectory, SPACE) == visited_states(trajectory, SPACE)[-1]
 
 
 @pytest.mark.parametrize(("actions", "prompt"), [((7,), PROMPT), ((-1,), PROMPT), ((3,), ())])
-def test_replay_refuses_what_is_no_action_or_no_prompt(actions, prompt):
+def test_replay_refuses_what_is_no_action_or_no_prompt(
+    actions: tuple[int, ...], prompt: tuple[int, ...]
+) -> None:
     with pytest.raises(DemonstrationError):
         replay(actions, prompt, SPACE)
 
 
-def test_replay_refuses_backspace_in_a_space_without_it():
+def test_replay_refuses_backspace_in_a_space_without_it() -> None:
     space = ActionSpace(6, 0, 1, None, False, frozenset())
 
     assert space.num_actions == 6
@@ -78,13 +81,13 @@ def test_replay_refuses_backspace_in_a_space_without_it():
         replay((6,), PROMPT, space)
 
 
-def test_action_space_refuses_special_tokens_outside_the_vocabulary():
+def test_action_space_refuses_special_tokens_outside_the_vocabulary() -> None:
     with pytest.raises(ConfigError, match=r"\[9\]"):
         ActionSpace(6, 9, 1, 2, True, frozenset())
 
 
 @pytest.mark.parametrize("backspace", [False, True])
-def test_our_transitions_are_those_of_the_chain(backspace):
+def test_our_transitions_are_those_of_the_chain(backspace: bool) -> None:
     """The oracle's transition table, state by state (its stop token is 0; no length limit here)."""
     space = ActionSpace(3, 0, 0, None, backspace, frozenset())
     for state in token_chain.all_states(3, 9)[:60]:
@@ -94,7 +97,7 @@ def test_our_transitions_are_those_of_the_chain(backspace):
 
 
 @pytest.mark.parametrize("backspace", [False, True])
-def test_d1_occupancy_has_mass_one_and_d2_values_telescope(backspace):
+def test_d1_occupancy_has_mass_one_and_d2_values_telescope(backspace: bool) -> None:
     """D1, D2: exact occupancies; E_rho[V(s) - gamma V(s')] = (1 - gamma) V(s_0) for any V."""
     states = token_chain.all_states(3, 4)
     matrix = token_chain.transition_matrix(random_policy(3, backspace), states, 3, 4)
@@ -106,14 +109,14 @@ def test_d1_occupancy_has_mass_one_and_d2_values_telescope(backspace):
     assert telescoped == pytest.approx((1 - GAMMA) * values[0], abs=1e-12)
 
 
-def test_d1_occupancy_equals_discounted_visits_of_replayed_actions():
+def test_d1_occupancy_equals_discounted_visits_of_replayed_actions() -> None:
     """D1: the linear solve against (1 - gamma) sum_t gamma^t over all action strings, replayed."""
     space = ActionSpace(2, 0, 0, None, True, frozenset())
     states = token_chain.all_states(2, 3)
     policy = random_policy(2, True)
     rho = token_chain.state_occupancy(token_chain.transition_matrix(policy, states, 2, 3), GAMMA)
     visits = dict.fromkeys(states, 0.0)
-    alive = {(): 1.0}
+    alive: dict[tuple[int, ...], float] = {(): 1.0}
     for time in range(250):
         following: dict[tuple[int, ...], float] = {}
         for state, mass in alive.items():
@@ -128,12 +131,12 @@ def test_d1_occupancy_equals_discounted_visits_of_replayed_actions():
 
 
 @pytest.mark.parametrize("backspace", [False, True])
-def test_d17_output_law_sums_to_one_and_equals_absorption(backspace):
+def test_d17_output_law_sums_to_one_and_equals_absorption(backspace: bool) -> None:
     """D17: the closed form against absorption probabilities; without backspace the policy's own."""
     states = token_chain.all_states(3, 4)
     policy = random_policy(3, backspace)
 
-    def forced(state: tuple[int, ...]) -> np.ndarray:
+    def forced(state: tuple[int, ...]) -> NDArray[np.float64]:
         p = policy(state)
         return np.array([p[0] + p[1] + p[2], 0.0, 0.0, p[3]]) if len(state) == 3 else p
 
