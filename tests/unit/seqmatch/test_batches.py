@@ -1,0 +1,108 @@
+"""Drawing rows: passes over the data, the cursor, noise tokens and held-out rows."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from seqmatch.batches import (
+    draw_indices,
+    drawn_trajectories,
+    held_out_rows,
+    noise_ids,
+    prepare_rows,
+)
+from seqmatch.config import RunConfig
+from seqmatch.config_flags import merge_settings, run_config
+from seqmatch.errors import ConfigError
+from seqmatch.examples import EXAMPLES
+from seqmatch.objectives import CorruptionConfig
+from seqmatch.policy import Policy, load_policy
+from seqmatch.reporting import NullReporter
+from seqmatch.seeding import generator
+
+DEMONSTRATIONS = EXAMPLES["arithmetic"].load()[:60]
+
+
+def _config(**changes: object) -> RunConfig:
+    base = {"data": {"dataset": "x"}, "adapter": {"kind": "full"}}
+    return run_config(merge_settings(base, changes))
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return _policy(backspace=True)
+
+
+def _policy(*, backspace: bool) -> Policy:
+    adapter = _config().adapter
+    return load_policy(
+        "byte-llama-small", adapter, backspace, seed=0, device="cpu", models_dir=Path("none")
+    )
+
+
+def test_every_pass_draws_every_row_once() -> None:
+    drawn = [index for at in range(0, 30, 5) for index in draw_indices(10, at, 5, seed=0)]
+
+    for start in (0, 10, 20):
+        assert sorted(drawn[start : start + 10]) == list(range(10))
+    assert drawn[:10] != drawn[10:20]
+
+
+def test_draws_depend_on_the_cursor_and_not_on_the_batch_size() -> None:
+    one_by_one = [draw_indices(7, at, 1, seed=3)[0] for at in range(25)]
+
+    assert draw_indices(7, 0, 25, seed=3) == one_by_one
+    assert draw_indices(7, 5, 11, seed=3) == one_by_one[5:16]
+    assert draw_indices(7, 0, 25, seed=4) != one_by_one
+
+
+def test_a_batch_larger_than_the_data_spans_passes() -> None:
+    assert Counter(draw_indices(3, 0, 9, seed=0)) == {0: 3, 1: 3, 2: 3}
+
+
+def test_training_and_held_out_rows_share_no_prompt(policy: Policy) -> None:
+    config = _config()
+
+    rows = prepare_rows(config, DEMONSTRATIONS, policy, NullReporter())
+
+    held_out = {each.prompt for each in rows.held_out.demonstrations}
+    assert len(rows.train) + len(rows.held_out.tokenized) == len(DEMONSTRATIONS)
+    assert not held_out & {DEMONSTRATIONS[row.index].prompt for row in rows.train}
+    assert rows.held_out == held_out_rows(config, DEMONSTRATIONS, policy)
+    for row, demonstration in zip(
+        rows.held_out.tokenized, rows.held_out.demonstrations, strict=True
+    ):
+        assert DEMONSTRATIONS[row.index] is demonstration
+
+
+def test_noise_tokens_are_those_of_the_text(policy: Policy) -> None:
+    corruption = CorruptionConfig(alphabet="token_set", token_set="0110 ")
+
+    assert noise_ids(CorruptionConfig(), policy) is None
+    found = noise_ids(corruption, policy)
+    assert found is not None
+    assert policy.tokenizer.decode(list(found)) == "01 "
+
+
+def test_a_token_set_of_nothing_pushable_is_refused(policy: Policy) -> None:
+    corruption = CorruptionConfig.model_construct(alphabet="token_set", token_set="")
+
+    with pytest.raises(ConfigError, match="no token that noise may push"):
+        noise_ids(corruption, policy)
+
+
+@pytest.mark.parametrize("backspace", [True, False])
+def test_noise_comes_with_backspace_only(backspace: bool) -> None:
+    policy = _policy(backspace=backspace)
+    config = _config(objective={"kind": "sft", "corruption": {"rate": 0.5}})
+    rows = prepare_rows(config, DEMONSTRATIONS, policy, NullReporter())
+
+    drawn = [
+        drawn_trajectories(rows, range(20), policy.space, config.objective, generator(0, "c", 1))
+        for _ in range(2)
+    ]
+
+    num_backspaces = sum(policy.space.backspace_id in each.pushes for each in drawn[0])
+    assert drawn[0] == drawn[1]
+    assert (num_backspaces > 5) is backspace
