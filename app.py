@@ -63,11 +63,7 @@ def serve(given: argparse.Namespace, store: RunStore, users: dict[str, str]) -> 
     ended.wait()
     app.close(verbose=False)
     active = len(store.runs.active())
-    print(
-        f"Closed. {active} running job{'s go' if active != 1 else ' goes'} on."
-        if active
-        else "Closed."
-    )
+    print(f"Closed. Running jobs that go on: {active}.")
 
 
 def tell_link(origins: set[str], link: str) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from storage import RunStore
 from tests.browser.chromium import Watch, chromium, free_port, serving
 
 Visit = Callable[..., Page]
+expect.set_options(timeout=30_000)  # a busy machine of two cores takes its time
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 from pages.presenters.curves import (
     CHARTS,
+    Chart,
     RunCurves,
     chart_summary,
     curves_csv,
@@ -26,7 +27,7 @@ def _run(name: str = "run", index: int = 0, **series: dict[int, float | None]) -
 
 
 @pytest.mark.parametrize("chart", CHARTS, ids=lambda chart: chart.key)
-def test_every_chart_shows_registered_metrics_of_one_unit(chart) -> None:
+def test_every_chart_shows_registered_metrics_of_one_unit(chart: Chart) -> None:
     assert len({METRICS[name].unit for name in chart.metrics}) == 1
     assert chart.title
     assert chart.hint.endswith(".")
