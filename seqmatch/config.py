@@ -164,7 +164,7 @@ class RunConfig(Frozen):
     )
     data: DataConfig
     objective: ObjectiveConfig = Field(SFTConfig(), title="Objective")
-    adapter: AdapterConfig = AdapterConfig()
+    adapter: AdapterConfig = AdapterConfig(kind="full")
     optimization: OptimizationConfig = OptimizationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
