@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from seqmatch.jobs.supervisor import ensure_runner, hold_web_lock
-
 from pages import load_pages
 from pages.application import build_app, server_settings
 from pages.auth import read_users
@@ -20,6 +18,7 @@ from pages.page import AppContext
 from pages.prepared_models import is_prepared
 from pages.sharing import WARNING, check_reach, share
 from seqmatch.errors import ConfigError
+from seqmatch.jobs.supervisor import ensure_runner, hold_web_lock
 from storage import RunStore
 from storage.errors import StorageError
 
