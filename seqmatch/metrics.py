@@ -136,7 +136,8 @@ METRICS: dict[str, Metric] = _registry(
         "0 to 2",
         "lower",
         "2 chi-square(data || mixture) between held-out demonstrations and fresh rollouts: a "
-        "variational lower bound with the policy's own implied reward, rescaled to its best.",
+        "variational lower bound, cross-fitted over prompts. Its critic is linear in the policy's "
+        "own implied reward and, where an answer has ended, in that answer's log-likelihood.",
     ),
     Metric(
         "eval/exact_match",
