@@ -90,7 +90,8 @@ def read_outcome(run_dir: Path, attempt: int) -> Outcome:
             error_message=result.get("error_message", ""),
         )
     if result is not None:
-        return Outcome(None, "interrupted", "The trainer was asked to end by the system.", True)
+        text = result.get("error_message", "The system asked the trainer to end.")
+        return Outcome(None, "interrupted", text, may_retry=True)
     ended = read_json(exit_path(run_dir, attempt))
     if ended is None:
         text = (

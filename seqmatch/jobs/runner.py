@@ -61,7 +61,10 @@ class Runner:
         """Recovers, starts, and tells; returns whether there is anything to do or to mind."""
         self._set_slots()
         for run in self.store.runs.active():
-            self._recover(run.id, run.attempt)
+            try:
+                self._recover(run.id, run.attempt)
+            except (StorageError, OSError) as error:
+                _say(f"run {run.id} is looked at again later: {error}")
         self._start_waiting()
         self._tell_waiting()
         tasks = self.store.tasks.list(limit=100)

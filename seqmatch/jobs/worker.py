@@ -27,7 +27,7 @@ from seqmatch.jobs.reports import replay_spool
 from seqmatch.jobs.store_reporter import StoreReporter
 from seqmatch.metric_table import MetricTable
 from storage import RunStore
-from storage.errors import LeaseLostError
+from storage.errors import LeaseLostError, StoreBusyError, StoreFullError
 from storage.records import ControlRequest, RunRecord
 
 TRAINER = "seqmatch.training:train"
@@ -58,6 +58,10 @@ def attempt(
     try:
         _return_to_checkpoint(store, run, number)
         outcome = _train(store, run, reporter, _load(trainer))
+    except (StoreBusyError, StoreFullError) as error:
+        # Not the run's fault, and it passes: it starts again from its checkpoint.
+        traceback.print_exc()
+        return {"status": "interrupted", "error_message": f"The store could not be used: {error}"}
     except Exception as error:  # noqa: BLE001 - the job boundary: every failure becomes a result
         traceback.print_exc()
         if is_out_of_memory(error):
