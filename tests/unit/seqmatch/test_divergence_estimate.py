@@ -94,6 +94,17 @@ def test_it_is_consistent() -> None:
     assert cross_fitted_bound(*sides) == pytest.approx(EXACT, abs=0.02)
 
 
+def test_on_two_prompts_it_says_nothing_rather_than_noise() -> None:
+    rng = np.random.default_rng(3)
+
+    for _ in range(50):
+        sides = [
+            OccupancySample(rng.normal(size=(4, 5)), np.ones(4), np.array([0, 0, 1, 1]))
+            for _ in range(2)
+        ]
+        assert -0.1 <= cross_fitted_bound(*sides) <= 0.1
+
+
 def test_one_half_without_rows_gives_zero() -> None:
     one = OccupancySample(np.ones((2, 1)), np.ones(2), np.zeros(2, dtype=int))
 
