@@ -130,7 +130,7 @@ def test_a_runner_that_comes_back_adopts_what_runs(shop: Shop) -> None:
 
 
 def test_an_orphan_is_seen_ended_and_resumed(shop: Shop) -> None:
-    run = shop.queue("family", num_steps=150)
+    run = shop.queue("family", num_steps=600)
     shop.start_runner()
     until(lambda: shop.run(run.id).step >= 3, "training began")
     trainer = psutil.Process(shop.trainer_pid(run.id))
@@ -140,4 +140,4 @@ def test_an_orphan_is_seen_ended_and_resumed(shop: Shop) -> None:
     assert shop.finished(run.id).status is RunStatus.COMPLETED
     assert not trainer.is_running()
     assert shop.run(run.id).attempt == 2
-    assert sorted(shop.curve(run.id)) == list(range(1, 151))
+    assert sorted(shop.curve(run.id)) == list(range(1, 601))

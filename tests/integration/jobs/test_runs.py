@@ -94,8 +94,10 @@ def test_the_page_may_die_and_the_runner_waits_for_an_open_page(shop: Shop) -> N
 
 def test_two_runners_are_one(shop: Shop) -> None:
     run = shop.queue(num_steps=60)
+    page = hold_web_lock(shop.data_dir)  # so that the first one does not end by itself
     first = shop.start_runner()
     until(lambda: shop.run(run.id).step > 0, "training began")
     assert shop.start_runner().wait(timeout=30) == 0
     assert first.poll() is None
     assert shop.finished(run.id).attempt == 1
+    page.close()
