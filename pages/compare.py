@@ -3,6 +3,7 @@
 `?comparison=TASK` shows a comparison again, `?runs=A,B` chooses runs beforehand.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -38,7 +39,7 @@ def build(context: AppContext) -> None:
     gr.on(
         None,
         handler(actions.from_address, context),
-        outputs=[*request, held_out[0], task],
+        outputs=[*request, held_out.split, held_out.fold, task],
         **QUIET,
     ).then(show, task, results, **QUIET)
     compare.click(handler(actions.submit, context), request, [status, task, address], **QUIET).then(
@@ -54,27 +55,39 @@ def build(context: AppContext) -> None:
         [replay, columns, player, play],
         **POLLING,
     )
-    held_out[-1].click(
+    _, policies, *_ = request
+    policies.input(handler(actions.follow_policies, context), policies, held_out.split, **QUIET)
+    held_out.take.click(
         handler(actions.held_out_prompts, context),
-        [*held_out[:-1]],
-        [request[0], status],
+        [held_out.split, held_out.number, policies],
+        [request[0], held_out.note],
         **QUIET,
     )
 
 
-def _build_request() -> tuple[list[Component], list[Any]]:
+@dataclass(frozen=True)
+class HeldOut:
+    """The components that take held-out prompts."""
+
+    fold: gr.Accordion
+    split: gr.Dropdown
+    number: gr.Number
+    take: gr.Button
+    note: gr.HTML
+
+
+def _build_request() -> tuple[list[Any], HeldOut]:
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             prompts = gr.Textbox(
                 label="Prompts",
-                info="One a line; write \\n for a line break inside a prompt.",
+                info="One a line; \\n is a line break inside a prompt, \\\\ a backslash.",
                 lines=4,
                 max_lines=12,
                 placeholder="123+456=",
                 elem_id="compare-prompts",
             )
-            with gr.Accordion("Take held-out prompts", open=False, elem_id="compare-heldout"):
-                held_out = _build_held_out()
+            held_out = _build_held_out()
         with gr.Column(scale=2, min_width=320):
             policies = gr.Dropdown(
                 choices=[],
@@ -100,20 +113,19 @@ def _build_request() -> tuple[list[Component], list[Any]]:
     return [prompts, policies, backspace, *decoding], held_out
 
 
-def _build_held_out() -> list[Any]:
-    dataset = gr.Dropdown(
-        choices=[], label="Demonstrations", info="A stored set.", elem_id="compare-dataset"
-    )
-    with gr.Row(elem_classes=["form-grid"]):
-        number = gr.Number(4, label="How many", info="1 to 32 prompts.", elem_id="compare-number")
-        seed = gr.Number(
-            0,
-            label="Split seed",
-            info="As in the runs: what they held out they have not seen.",
-            elem_id="compare-split-seed",
-        )
-    take = gr.Button("Take these prompts", size="sm", elem_id="compare-take")
-    return [dataset, number, seed, take]
+def _build_held_out() -> HeldOut:
+    with gr.Accordion("Take held-out prompts", elem_id="compare-heldout") as fold:
+        with gr.Row(elem_classes=["form-grid"]):
+            split = gr.Dropdown(
+                choices=[],
+                label="Held out by",
+                info="These runs never trained on them.",
+                elem_id="compare-split",
+            )
+            number = gr.Number(4, label="How many", info="1 to 32.", elem_id="compare-number")
+        take = gr.Button("Take these prompts", size="sm", elem_id="compare-take")
+        note = gr.HTML(elem_id="compare-held-note")
+    return HeldOut(fold, split, number, take, note)
 
 
 def _build_results() -> tuple[gr.Slider, gr.Button, gr.HTML, gr.Accordion, gr.HTML]:

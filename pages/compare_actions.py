@@ -12,11 +12,19 @@ from pages.links import link
 from pages.page import AppContext
 from pages.presenters import comparison
 from pages.presenters.form_fields import FormField, Value, allowed, model_fields
+from pages.presenters.held_out import (
+    first_split,
+    from_line,
+    held_out,
+    read_split,
+    seen_by,
+    split_choices,
+    taken_note,
+    to_line,
+)
 from pages.presenters.policy_choices import policy_choices, policy_ref, policy_value
-from pages.presenters.training_choices import dataset_choices
 from seqmatch.config import DecodingConfig
-from seqmatch.demonstrations import split
-from seqmatch.errors import ConfigError
+from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.ingest import read_frozen
 from seqmatch.jobs.task_types import GenerateChunk, GenerateRequest
 from storage.errors import NotFoundError
@@ -25,6 +33,8 @@ from storage.records import TaskRecord, TaskStatus
 KIND = "generate"
 MAX_POLICIES = 4
 MAX_PROMPTS = 32
+NUM_FIRST_RUNS = 2
+"""Runs chosen where the address names none."""
 FIELDS: tuple[FormField, ...] = tuple(model_fields(DecodingConfig))
 BASIC = ("temperature", "max_new_tokens", "seed")
 ORDER = (
@@ -35,29 +45,32 @@ ORDER = (
 
 
 def from_address(context: AppContext, request: gr.Request) -> list[Any]:
-    """Fills the form from the address: a comparison shown again, or runs chosen beforehand."""
+    """Fills the form from the address: a comparison shown again, or runs chosen beforehand.
+
+    Without either, the newest runs that have a policy are chosen.
+    """
     choices = _choices(context)
-    datasets = dataset_choices(context.store.datasets.list())
     known = [value for _, value in choices]
     asked = _stored(context, str(request.query_params.get("comparison", "")))
     if asked is None:
-        runs = str(request.query_params.get("runs", "")).split(",")
-        wanted = [f"run:{run}" for run in runs if f"run:{run}" in known][:MAX_POLICIES]
-        values = [gr.skip(), gr.update(choices=choices, value=wanted), gr.skip()]
+        runs = [value for value in known if value.startswith("run:")]
+        named = [f"run:{run}" for run in str(request.query_params.get("runs", "")).split(",")]
+        wanted = [value for value in named if value in known] or runs[:NUM_FIRST_RUNS]
+        chosen = wanted[:MAX_POLICIES]
+        values = [gr.skip(), gr.update(choices=choices, value=chosen), gr.skip()]
         decoding = [gr.skip()] * len(ORDER)
         task_id = ""
     else:
         task_id, form = asked
         chosen = [value for value in map(policy_value, form.policies) if value in known]
         values = [
-            "\n".join(prompt.replace("\n", "\\n") for prompt in form.prompts),
+            "\n".join(map(to_line, form.prompts)),
             gr.update(choices=choices, value=chosen),
             ["on" if one else "off" for one in form.backspace],
         ]
         settings = form.decoding.model_dump()
         decoding = [settings[path] for path in ORDER]
-    first = datasets[0][1] if datasets else None
-    return [*values, *decoding, gr.update(choices=datasets, value=first), task_id]
+    return [*values, *decoding, *_splits(context, chosen), task_id]
 
 
 def submit(
@@ -93,7 +106,7 @@ def read_request(
     Raises:
         ConfigError: something is missing or has a value that it may not have.
     """
-    lines = [line.replace("\\n", "\n") for line in prompts.split("\n") if line.strip()]
+    lines = [from_line(line) for line in prompts.split("\n") if line.strip()]
     if not 1 <= len(lines) <= MAX_PROMPTS:
         raise ConfigError(f"{len(lines)} prompts; give 1 to {MAX_PROMPTS}, one a line")
     if not 1 <= len(policies) <= MAX_POLICIES:
@@ -160,20 +173,31 @@ def play_on(context: AppContext, task_id: str, upto: float) -> list[Any]:
     ]
 
 
+def follow_policies(context: AppContext, policies: Sequence[str]) -> Any:
+    """Returns the split of the first chosen run, so that its held-out prompts are offered."""
+    wanted = first_split(policies, context.store.runs.list())
+    return gr.update(value=wanted) if wanted else gr.skip()
+
+
 def held_out_prompts(
-    context: AppContext, dataset_id: str | None, number: float | None, seed: float | None
+    context: AppContext, chosen: str | None, number: float | None, policies: Sequence[str]
 ) -> list[Any]:
-    """Takes the first held-out prompts of a set, split as its runs split it by default."""
-    count = int(number or 0)
-    if not dataset_id or not 1 <= count <= MAX_PROMPTS:
-        return [gr.skip(), plain(f"⚠ Choose a set and 1 to {MAX_PROMPTS} prompts.", "problem")]
-    rows = read_frozen(context.store.datasets.folder(dataset_id))
-    _, held_out = split(rows, 0.1, int(seed or 0))
-    texts = [row.prompt for index in held_out if isinstance((row := rows[index]).prompt, str)]
-    shown = [text.replace("\n", "\\n") for text in texts[:count] if isinstance(text, str)]
-    if not shown:
-        return [gr.skip(), plain("⚠ The held-out rows are conversations, not prompts.", "problem")]
-    return ["\n".join(shown), ""]
+    """Takes the first prompts that the runs of a split held out."""
+    try:
+        count = int(number or 0)
+        if not 1 <= count <= MAX_PROMPTS:
+            raise ConfigError(f"{count} prompts; give 1 to {MAX_PROMPTS}")
+        of = read_split(chosen or "")
+        context.store.datasets.get(of.dataset_id)
+        found = held_out(read_frozen(context.store.datasets.folder(of.dataset_id)), of)
+    except (ConfigError, DemonstrationError, NotFoundError) as error:
+        return [gr.skip(), plain(f"⚠ {error}", "problem")]
+    seen = seen_by(policies, context.store.runs.list(), of)
+    tone: Tone = "problem" if seen or not found.prompts else "good"
+    return [
+        "\n".join(map(to_line, found.prompts[:count])) if found.prompts else gr.skip(),
+        plain(taken_note(found, count, seen), tone),
+    ]
 
 
 def _shown(context: AppContext, task_id: str, seen: int) -> list[Any]:
@@ -209,6 +233,16 @@ def _choices(context: AppContext) -> list[tuple[str, str]]:
         return (folder / "policy").is_dir() or any(folder.glob("checkpoints/step-*/policy"))
 
     return policy_choices(context.store.runs.list(), context.allowed_models, has_policy)
+
+
+def _splits(context: AppContext, policies: Sequence[str]) -> list[Any]:
+    """Updates of the choice of held-out prompts and of the fold around it."""
+    runs = context.store.runs.list()
+    choices = split_choices(context.store.datasets.list(), runs)
+    values = [value for _, value in choices]
+    wanted = first_split(policies, runs)
+    value = wanted if wanted in values else next(iter(values), None)
+    return [gr.update(choices=choices, value=value), gr.update(visible=bool(choices))]
 
 
 def _gathered(context: AppContext, task: TaskRecord) -> tuple[GenerateRequest, comparison.Answers]:

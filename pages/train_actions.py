@@ -182,6 +182,7 @@ def check_start(context: AppContext, config: RunConfig) -> Check:
     if not is_prepared(context, config.base_model):
         return Check("SmolLM2 is not prepared on this machine yet: press Prepare SmolLM2 first.")
     task = context.store.tasks.get(check_task(context, config))
+    context.ensure_runner()
     if not has_ended(task):
         return Check("Checking the demonstrations with this model's tokenizer …", is_waiting=True)
     if task.status is not TaskStatus.COMPLETED:

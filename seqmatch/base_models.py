@@ -37,7 +37,7 @@ BASE_MODELS: dict[str, BaseModel] = {
             num_layers=3,
             vocab_size=259,
             default_adapter="full",
-            licence="no weights: built from a config",
+            licence="none needed, it starts from random weights",
         ),
         BaseModel(
             name="smollm2-135m-instruct",

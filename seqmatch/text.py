@@ -35,7 +35,7 @@ def render_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
         ids = _chat_ids(tokenizer, turns)
     else:
         start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        ids = start + text_ids(tokenizer, _plain_text(prompt))
+        ids = start + text_ids(tokenizer, plain_prompt(prompt))
     if not ids and tokenizer.eos_token_id is not None:
         ids = [tokenizer.eos_token_id]  # GPT-2's habit: its one special token begins a text too
     if not ids:
@@ -60,6 +60,11 @@ def prompt_text(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n".join(f"{turn.role}: {turn.content}" for turn in prompt)
+
+
+def plain_prompt(prompt: Prompt) -> str:
+    """Returns a prompt as models without a chat template read it, up to where the answer begins."""
+    return prompt if isinstance(prompt, str) else prompt_text(prompt) + "\nassistant: "
 
 
 def text_ids(tokenizer: Any, text: str) -> list[int]:
@@ -120,10 +125,6 @@ def decode_pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 def _shown(tokenizer: Any, ids: list[int]) -> str:
     text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
     return text
-
-
-def _plain_text(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else prompt_text(prompt) + "\nassistant: "
 
 
 def _chat_ids(tokenizer: Any, turns: tuple[Message, ...]) -> list[int]:

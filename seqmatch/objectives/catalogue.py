@@ -40,9 +40,13 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             title="SequenceMatch",
             sentence="Matches how often policy and demonstrations visit each state and action, "
             "with the policy's own logits as values and, if wanted, a backspace action.",
-            formula=r"\sum_{t<N} \gamma^t \left[ -\log p_\theta(y_t \mid s_t) + d_t -"
-            r" \tfrac1\alpha \varphi(\alpha d_t) \right] + \gamma^N [\ldots],"
-            r"\quad d_t = \ell(y_t \mid s_t) - \gamma V(s_{t+1})",
+            formula=r"\begin{aligned}"
+            r"&\sum_{t<N} \gamma^t \left[ -\log p_\theta(y_t \mid s_t) + d_t -"
+            r" \tfrac1\alpha \varphi(\alpha d_t) \right] \\"
+            r"&\quad + \gamma^N \left[ V(s_N) -"
+            r" \tfrac{1}{\alpha(1-\gamma)} \varphi\bigl(\alpha(1-\gamma) V(s_N)\bigr) \right] \\"
+            r"&d_t = \ell(y_t \mid s_t) - \gamma V(s_{t+1})"
+            r"\end{aligned}",
             needs="demonstrations; with a mixture divergence also sampled answers of the policy",
             behaviour="Depends on the divergence; with backspace, takes back what does not "
             "look like the demonstrations.",
