@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqmatch.durable_files import new_folder, remove_unfinished, verify_folder
+from seqmatch.durable_files import new_folder, verify_folder
 from seqmatch.errors import CheckpointError
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -65,10 +65,9 @@ def newest_verified(
 ) -> Checkpoint | None:
     """Returns the newest checkpoint whose files agree with their hashes, or None.
 
-    Removes what a killed writer left. `on_unusable` is told of each damaged one that was passed
-    over, and why.
+    Changes nothing, so any process may look while another one writes. `on_unusable` is told of
+    each damaged one that was passed over, and why.
     """
-    remove_unfinished(checkpoints)
     for checkpoint in published(checkpoints):
         reason = _damage(checkpoint)
         if reason is None:

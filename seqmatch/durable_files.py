@@ -43,7 +43,14 @@ def new_folder(place: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(parent: Path) -> None:
-    """Removes what a killed writer left in `parent`. Only while no other process writes there."""
+    """Removes what a killed writer left in `parent`. Only while no other process writes there.
+
+    A folder that was moved aside while its successor had not yet taken its place is moved back.
+    """
+    for replaced in parent.glob(f"{_REPLACED}*"):
+        place = parent / replaced.name.removeprefix(_REPLACED).rpartition("-")[0]
+        if not place.exists():
+            replaced.rename(place)
     for leftover in (*parent.glob(f"{_UNFINISHED}*"), *parent.glob(f"{_REPLACED}*")):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -112,6 +119,11 @@ def _take_place(folder: Path, place: Path) -> None:
     replaced = place.parent / f"{_REPLACED}{place.name}-{uuid.uuid4().hex[:8]}"
     if place.exists():
         place.rename(replaced)
-    folder.rename(place)
+    try:
+        folder.rename(place)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(place)
+        raise
     _sync(place.parent)
     shutil.rmtree(replaced, ignore_errors=True)

@@ -38,7 +38,8 @@ def begin(
     Arguments and errors are those of `seqmatch.training.train`.
     """
     reporter.phase("loading the model")
-    remove_unfinished(run_dir)
+    for folder in (run_dir, run_dir / "checkpoints"):
+        remove_unfinished(folder)
     checkpoint = _newest_checkpoint(run_dir, reporter)
     device = torch_device(config.device)
     if checkpoint is None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from seqmatch.checkpoints import newest_verified
 from seqmatch.config import RunConfig
+from seqmatch.durable_files import remove_unfinished
 from seqmatch.ingest import read_frozen
 from seqmatch.jobs.atomic_json import write_json
 from seqmatch.jobs.attempt_files import result_path, spool_path
@@ -101,6 +102,7 @@ def _return_to_checkpoint(store: RunStore, run: RunRecord, number: int) -> None:
     """Drops what was reported beyond the checkpoint that training starts from: it comes again."""
     run_dir = store.run_dir(run.id)
     replay_spool(store, run.id, number, spool_path(run_dir))
+    remove_unfinished(run_dir / "checkpoints")  # as training will: both must find the same one
     checkpoint = newest_verified(run_dir / "checkpoints", lambda *_: None)
     store.metrics.clear_after(run.id, number, -1 if checkpoint is None else checkpoint.step)
 

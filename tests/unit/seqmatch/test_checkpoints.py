@@ -88,7 +88,50 @@ def test_what_a_killed_writer_left_is_no_checkpoint_and_is_swept(tmp_path: Path)
     (folder / "state.json").write_text("{}", encoding="utf-8")
 
     assert _newest(tmp_path) == (5, [])
+    remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+
+
+def test_looking_for_the_newest_leaves_a_writer_alone(tmp_path: Path) -> None:
+    """Other processes look while a trainer writes, for example to compare a running run."""
+    _publish(tmp_path, 5)
+
+    def write_files(folder: Path) -> None:
+        _write()(folder)  # type: ignore[operator]
+        assert _newest(tmp_path) == (5, [])
+
+    publish(tmp_path, 10, write_files, keep=2)
+
+    assert _newest(tmp_path) == (10, [])
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _publish(tmp_path, 5)
+    rename = Path.rename
+
+    def fails_for_the_new_one(path: Path, target: Path) -> Path:
+        if path.name.startswith(".unfinished-"):
+            raise OSError("input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails_for_the_new_one)
+    with pytest.raises(OSError, match="input/output"):
+        publish(tmp_path, 5, _write("again"), keep=2)  # type: ignore[arg-type]
+
+    assert _newest(tmp_path) == (5, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000005"]
+
+
+def test_what_a_kill_between_two_renames_moved_away_comes_back(tmp_path: Path) -> None:
+    _publish(tmp_path, 5, 10)
+    (tmp_path / "step-00000010").rename(tmp_path / ".replaced-step-00000010-0123abcd")
+
+    remove_unfinished(tmp_path)
+
+    assert _newest(tmp_path) == (10, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000010"]
 
 
 def test_publishing_a_step_again_replaces_it(tmp_path: Path) -> None:
