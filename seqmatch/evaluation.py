@@ -33,6 +33,11 @@ class HeldOutRows:
         """Returns the first `count` rows, or all where there are fewer."""
         return HeldOutRows(self.demonstrations[:count], self.tokenized[:count])
 
+    def folds(self) -> list[int]:
+        """Returns the half, 0 or 1, that each row belongs to; rows of one group share theirs."""
+        number_of: dict[str, int] = {}
+        return [number_of.setdefault(row.group, len(number_of)) % 2 for row in self.demonstrations]
+
 
 @dataclass(frozen=True)
 class RewardScale:
@@ -176,7 +181,11 @@ def evaluate(
     metrics |= rollout_metrics(rollouts, traces, space.backspace_id)
     sampled = [to_trajectory(rollout, space) for rollout in rollouts]
     found = trajectory_values(policy, sampled, max_positions)
-    data_side = occupancy_sample(demonstrated, space, alpha=scale.alpha, discount=scale.discount)
-    policy_side = occupancy_sample(found, space, alpha=scale.alpha, discount=scale.discount)
-    metrics["eval/divergence"] = cross_fitted_bound(data_side, policy_side)
+    sides = (
+        occupancy_sample(
+            side, space, folds=rows.folds(), alpha=scale.alpha, discount=scale.discount
+        )
+        for side in (demonstrated, found)
+    )
+    metrics["eval/divergence"] = cross_fitted_bound(*sides)
     return Evaluation(metrics, tuple(traces))

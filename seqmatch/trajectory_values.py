@@ -58,17 +58,28 @@ def trajectory_values(
 
 
 def occupancy_sample(
-    found: Sequence[TrajectoryValues], space: ActionSpace, *, alpha: float, discount: float
+    found: Sequence[TrajectoryValues],
+    space: ActionSpace,
+    *,
+    folds: Sequence[int],
+    alpha: float,
+    discount: float,
 ) -> OccupancySample:
     """Returns the state-action pairs of these trajectories with what the critic is linear in.
 
     Of an action: 1 and the implied reward alpha (l - gamma V'). Of the absorbing state: 1, its
-    implied reward alpha (1 - gamma) V(s_N), and the log-likelihood of the tokens that stand there.
-    Trajectories alternate between the two folds in their order, so that trajectory i of the
-    demonstrations and of the rollouts, which have one prompt, are in one fold.
+    implied reward alpha (1 - gamma) V(s_N), and the log-likelihood of the tokens that stand there;
+    where a limit forced the stop token, that of the label in its place.
+
+    Args:
+        found: Values along the trajectories.
+        space: The action space.
+        folds: The half, 0 or 1, of each trajectory; all of one prompt must be in one half.
+        alpha: Scale of the implied reward.
+        discount: gamma.
     """
-    features, weights, folds = [], [], []
-    for row, each in enumerate(found):
+    features, weights, pair_folds = [], [], []
+    for each, fold in zip(found, folds, strict=True):
         length = len(each.chosen_q)
         block = np.zeros((length + 1, 5))
         block[:length, 0] = 1.0
@@ -83,8 +94,10 @@ def occupancy_sample(
         weights.append(
             np.append((1.0 - discount) * discount ** np.arange(length), discount**length)
         )
-        folds.append(np.full(length + 1, row % 2))
-    return OccupancySample(np.concatenate(features), np.concatenate(weights), np.concatenate(folds))
+        pair_folds.append(np.full(length + 1, fold))
+    return OccupancySample(
+        np.concatenate(features), np.concatenate(weights), np.concatenate(pair_folds)
+    )
 
 
 def standing_times(pushes: Sequence[int], space: ActionSpace) -> list[int]:

@@ -122,7 +122,7 @@ def test_likelihood_metrics_are_over_tokens_and_rows() -> None:
 def test_the_critic_sees_rewards_and_the_likelihood_of_what_stands() -> None:
     found = _values(EDITED, [1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 3.0, 5.0, 3.0, 6.0, 8.0])
 
-    sample = occupancy_sample([found, found], SPACE, alpha=0.1, discount=0.5)
+    sample = occupancy_sample([found, found], SPACE, folds=[0, 1], alpha=0.1, discount=0.5)
 
     differences = [1 - 1.5, 2 - 2.5, 3 - 1.5, 4 - 3.0, 5 - 4.0]
     assert sample.features[:5, 0].tolist() == [1.0] * 5
@@ -259,6 +259,17 @@ def test_an_evaluation_that_is_stopped_has_the_likelihood_alone() -> None:
 def test_first_rows_are_the_same_rows() -> None:
     assert _rows(6).first(2) == _rows(2)
     assert _rows(2).first(9) == _rows(2)
+
+
+def test_rows_of_one_prompt_are_in_one_half_of_the_divergence_estimate() -> None:
+    """Else the critic would be valued on the very prompts that it was fitted on."""
+    groups = ["a", "b", "a", "c", "c", "d", "b"]
+    rows = HeldOutRows(
+        tuple(Demonstration("p", "q", group) for group in groups), _rows(len(groups)).tokenized
+    )
+
+    assert rows.folds() == [0, 1, 0, 0, 0, 1, 1]
+    assert _rows(4).folds() == [0, 1, 0, 1]
 
 
 def test_sft_is_measured_on_the_axes_of_sequence_match() -> None:
