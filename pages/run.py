@@ -77,10 +77,11 @@ def build(context: AppContext) -> None:
 
 
 def _build_widgets() -> _Widgets:
+    gr.HTML('<nav class="way-back" aria-label="back"><a href="runs">‹ All runs</a></nav>')
     head = gr.HTML('<p class="empty" role="status">Loading the run …</p>', elem_id="run-head")
     with gr.Column(visible=False, elem_id="run-body") as body:
-        links = gr.HTML(elem_id="run-links")
         with gr.Row(elem_classes=["button-row"], elem_id="run-actions"):
+            links = gr.HTML(elem_id="run-links")
             buttons = [
                 gr.Button(title, size="sm", visible=False, elem_id=f"run-{key}")
                 for key, title in (

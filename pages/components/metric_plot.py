@@ -16,6 +16,8 @@ from pages.presenters.curves import (
     chart_summary,
     figure,
     has_points,
+    is_line,
+    meanings,
     table_rows,
 )
 from pages.presenters.palette import Theme
@@ -38,7 +40,7 @@ def build_grid(page: str) -> ChartGrid:
             with gr.Column(
                 visible=False, elem_classes=["chart"], elem_id=f"{page}-chart-{chart.key}"
             ) as box:
-                gr.HTML(f"<h3>{escape(chart.title)}</h3><p>{escape(chart.hint)}</p>")
+                gr.HTML(_head(chart))
                 plot = gr.Plot(
                     show_label=False, container=False, elem_id=f"{page}-plot-{chart.key}"
                 )
@@ -54,8 +56,14 @@ def grid_updates(runs: Sequence[RunCurves], theme: Theme) -> list[Any]:
     updates: list[Any] = []
     for chart in CHARTS:
         if has_points(chart, runs):
-            updates += [gr.update(visible=True), figure(chart, runs, theme)]
-            updates += [f"<p>{escape(chart_summary(chart, runs))}</p>", _numbers(chart, runs)]
+            is_drawn = is_line(chart, runs)
+            drawn = figure(chart, runs, theme) if is_drawn else None
+            note = "" if is_drawn else " A line needs one more point."
+            updates += [gr.update(visible=True), gr.update(value=drawn, visible=is_drawn)]
+            updates += [
+                f"<p>{escape(chart_summary(chart, runs) + note)}</p>",
+                _numbers(chart, runs),
+            ]
         else:
             updates += [gr.update(visible=False), gr.skip(), gr.skip(), gr.skip()]
     return updates
@@ -64,6 +72,19 @@ def grid_updates(runs: Sequence[RunCurves], theme: Theme) -> list[Any]:
 def no_updates() -> list[Any]:
     """Returns updates that leave a grid as it is, zoom and all."""
     return [gr.skip()] * (4 * len(CHARTS))
+
+
+def _head(chart: Chart) -> str:
+    """Returns the title, what is plotted as the metrics are registered, and what to look for."""
+    found = meanings(chart)
+    look = escape(chart.hint)
+    if len(found) == 1:
+        return f"<h3>{escape(chart.title)}</h3><p>{escape(found[0][1])} {look}</p>"
+    items = "".join(f"<dt>{escape(title)}</dt><dd>{escape(text)}</dd>" for title, text in found)
+    return (
+        f"<h3>{escape(chart.title)}</h3><p>{look}</p>"
+        f'<details class="meanings"><summary>What is plotted</summary><dl>{items}</dl></details>'
+    )
 
 
 def _numbers(chart: Chart, runs: Sequence[RunCurves]) -> str:

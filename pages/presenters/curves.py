@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from pages.presenters.palette import DASHES, RunLook, Theme
-from pages.presenters.wording import number
+from pages.presenters.wording import amount, number
 from seqmatch.metrics import METRICS
 
 Series = Mapping[int, float | None]
 """Value by step; None where the number was not finite."""
 MAX_POINTS = 1000
+MAX_MARKERS = 60
+"""A chart's width holds this many markers that can be told apart."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,31 @@ CHARTS: tuple[Chart, ...] = (
         "heldout_nll",
         "Held-out NLL",
         ("eval/nll",),
-        "How surprising held-out answers are; it falls while the policy learns to generalise.",
+        "It falls while the policy learns to generalise, and rises again when it overfits.",
     ),
     Chart(
         "exact_match",
         "Exact match",
         ("eval/exact_match",),
-        "How often a sampled answer is the demonstrated one.",
+        "Fit for tasks with one right answer; elsewhere it stays near 0.",
     ),
     Chart(
         "divergence",
         "Divergence estimate",
         ("eval/divergence",),
-        "A variational lower bound: near 0 demonstrations and rollouts cannot be told apart.",
+        "Near 0 the critic cannot tell demonstrations and rollouts apart.",
+    ),
+    Chart(
+        "backspace",
+        "Backspace rate",
+        ("rollout/backspace_rate",),
+        "0 means that the policy never takes anything back.",
+    ),
+    Chart(
+        "length",
+        "Rollout length",
+        ("rollout/length",),
+        "A drift away from the demonstrations' length is a leak that a critic can win by.",
     ),
     Chart(
         "objective",
@@ -71,28 +85,16 @@ CHARTS: tuple[Chart, ...] = (
         "V at the first and at the last state of held-out demonstrations.",
     ),
     Chart(
-        "backspace",
-        "Backspace rate",
-        ("rollout/backspace_rate",),
-        "The share of actions that delete; 0 means that the policy never corrects itself.",
-    ),
-    Chart(
-        "length",
-        "Rollout length",
-        ("rollout/length",),
-        "A drift away from the demonstrations' length is a leak that a critic can win by.",
-    ),
-    Chart(
         "speed",
         "Tokens per second",
         ("system/tokens_per_second",),
-        "Throughput of training; it drops while rollouts are sampled.",
+        "It drops while rollouts are sampled.",
     ),
     Chart(
         "optimiser",
         "Gradient norm",
         ("train/grad_norm",),
-        "The norm before clipping; spikes show steps that nearly went wrong.",
+        "Spikes show steps that nearly went wrong.",
     ),
 )
 
@@ -180,24 +182,44 @@ def has_points(chart: Chart, runs: Sequence[RunCurves]) -> bool:
     return any(run.series.get(name) for run in runs for name in chart.metrics)
 
 
+def is_line(chart: Chart, runs: Sequence[RunCurves]) -> bool:
+    """Returns True where some curve has two points: with one, the axes of a chart mean nothing."""
+    return any(len(run.series.get(name, {})) > 1 for run in runs for name in chart.metrics)
+
+
+def meanings(chart: Chart) -> list[tuple[str, str]]:
+    """Returns (title, meaning) of each metric of a chart, as they are registered."""
+    return [(METRICS[name].title, METRICS[name].meaning) for name in chart.metrics]
+
+
 def figure(chart: Chart, runs: Sequence[RunCurves], theme: Theme) -> go.Figure:
     """Draws a chart: colour and marker tell the run, the dash tells the metric."""
     drawn = go.Figure()
+    spacing = _widest(chart, runs) / MAX_MARKERS
     for run in runs:
         for position, name in enumerate(chart.metrics):
             if run.series.get(name):
-                drawn.add_trace(
-                    _trace(run, name, position, _trace_title(chart, run, name, runs), theme)
-                )
+                title = _trace_title(chart, run, name, runs)
+                drawn.add_trace(_trace(run, name, position, title, theme, spacing))
     unit = METRICS[chart.metrics[0]].unit
     drawn.update_layout(
         template=_TEMPLATES[theme],
         height=250 + 20 * (len(drawn.data) if len(runs) > 1 else len(drawn.data) // 2),
         showlegend=len(drawn.data) > 1,
         xaxis={"title": {"text": "step"}},
-        yaxis={"title": {"text": unit}},
+        yaxis={"title": {"text": unit}, "tickformat": ".0%" if _is_share(unit) else ""},
     )
     return drawn
+
+
+def _is_share(unit: str) -> bool:
+    return unit.startswith("share")
+
+
+def _widest(chart: Chart, runs: Sequence[RunCurves]) -> int:
+    """Returns the steps between the first and the last point of a chart."""
+    steps = [step for run in runs for name in chart.metrics for step in run.series.get(name, ())]
+    return max(steps, default=0) - min(steps, default=0)
 
 
 def _trace_title(chart: Chart, run: RunCurves, name: str, runs: Sequence[RunCurves]) -> str:
@@ -208,16 +230,20 @@ def _trace_title(chart: Chart, run: RunCurves, name: str, runs: Sequence[RunCurv
     return who if len(chart.metrics) == 1 else f"{who} · {METRICS[name].title}"
 
 
-def _trace(run: RunCurves, name: str, position: int, title: str, theme: Theme) -> go.Scatter:
+def _trace(
+    run: RunCurves, name: str, position: int, title: str, theme: Theme, spacing: float
+) -> go.Scatter:
+    """Draws one curve, with markers where its points stand at least `spacing` steps apart."""
     points = thin(run.series[name])
+    has_room = len(points) < 2 or points[-1][0] - points[0][0] >= spacing * (len(points) - 1)
     return go.Scatter(
         x=[step for step, _ in points],
         y=[value for _, value in points],
         name=title,
-        mode="lines+markers" if len(points) <= 60 else "lines",
+        mode="lines+markers" if has_room else "lines",
         line={"color": run.look.colour(theme), "width": 2, "dash": DASHES[position % len(DASHES)]},
         marker={"symbol": run.look.marker, "size": 6},
-        hovertemplate="%{y:.4g}",
+        hovertemplate="%{y:.1%}" if _is_share(METRICS[name].unit) else "%{y:,.4~g}",
         connectgaps=False,
     )
 
@@ -247,9 +273,7 @@ def chart_summary(chart: Chart, runs: Sequence[RunCurves]) -> str:
                 continue
             who = f"{run.name}, " if len(runs) > 1 else ""
             metric = METRICS[name]
-            value = (
-                "not finite" if point[1] is None else f"{number(point[1])} {metric.unit}".strip()
-            )
+            value = amount(point[1], metric.unit)
             parts.append(f"{who}{metric.title}: {value} at step {point[0]:,}")
     return "; ".join(parts) + "." if parts else "No points yet."
 

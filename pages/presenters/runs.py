@@ -39,8 +39,7 @@ def status_sentence(run: RunRecord, now: float, num_before: int = 0) -> str:
         behind = (
             f", behind {num_before} other{'s' if num_before != 1 else ''}" if num_before else ""
         )
-        again = f" It goes on from step {run.step:,}." if run.step else ""
-        return f"Waiting for a free device{behind}.{again}"
+        return f"Waiting for a free device{behind}.{_why_again(run)}"
     if run.status is RunStatus.RUNNING:
         return _running_sentence(run, now)
     ended = ago(run.ended_at, now) if run.ended_at else "some time ago"
@@ -49,7 +48,18 @@ def status_sentence(run: RunRecord, now: float, num_before: int = 0) -> str:
     if run.status is RunStatus.CANCELLED:
         return f"Stopped at step {run.step:,} of {run.num_steps:,}, {ended}. It can be resumed."
     kind = run.error_kind or "unknown reason"
-    return f"Failed at step {run.step:,} of {run.num_steps:,}, {ended}: {kind}."
+    return (
+        f"Failed at step {run.step:,} of {run.num_steps:,}, {ended}: {kind}. "
+        "Resume goes on from its newest checkpoint."
+    )
+
+
+def _why_again(run: RunRecord) -> str:
+    """Says of a waiting run that it has been at work before, and why it waits again."""
+    if run.num_crashes:
+        start = f"from the newest checkpoint up to step {run.step:,}" if run.step else "anew"
+        return f" Its trainer ended unexpectedly; it starts again {start}."
+    return f" It goes on from step {run.step:,}." if run.step else ""
 
 
 def _running_sentence(run: RunRecord, now: float) -> str:
@@ -59,13 +69,20 @@ def _running_sentence(run: RunRecord, now: float) -> str:
             f"Stopping{saving} after the present step, at step {run.step:,} of {run.num_steps:,}."
         )
     doing = run.phase or "starting"
+    again = ""
+    if run.num_crashes:
+        again = (
+            f" Its trainer ended unexpectedly; this is attempt {run.attempt}, resumed by itself."
+        )
+    elif run.attempt > 1:
+        again = f" Resumed: attempt {run.attempt}."
     if not run.step:
-        return f"Running: {doing}."
+        return f"Running: {doing}.{again}"
     left = eta_seconds(run)
     ending = f", about {duration(left)} left" if left is not None else ""
     quiet = now - run.progress_at if run.progress_at else 0.0
     silence = f" No step for {duration(quiet)}." if quiet > _QUIET_SECONDS else ""
-    return f"Running: {doing}, step {run.step:,} of {run.num_steps:,}{ending}.{silence}"
+    return f"Running: {doing}, step {run.step:,} of {run.num_steps:,}{ending}.{silence}{again}"
 
 
 def objective_words(run: RunRecord) -> str:

@@ -37,12 +37,23 @@ def ago_html(then: float | None, now: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Returns a number with four significant digits; "–" where there is none."""
+    """Returns a number with four significant digits, large ones in full; "–" for none."""
     if value is None:
         return "–"
-    if value == int(value) and abs(value) < 1e6:
-        return f"{int(value):,}"
+    if abs(value) < 1e9 and (value == int(value) or abs(value) >= 1000):
+        return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def amount(value: float | None, unit: str) -> str:
+    """Returns a number with its unit as a sentence has it: "0.25 nats", "63 %", "1 (of 0 to 2)"."""
+    if value is None:
+        return "not finite"
+    if unit.startswith("share"):
+        return f"{100 * value:.4g} %{unit.removeprefix('share')}"
+    if unit[:1].isdigit():
+        return f"{number(value)} (of {unit})"
+    return f"{number(value)} {unit}".strip()
 
 
 def size(num_bytes: float) -> str:

@@ -13,6 +13,7 @@ from pages.presenters.curves import (
     chart_summary,
     curves_csv,
     figure,
+    is_line,
     plain,
     table_rows,
     thin,
@@ -60,6 +61,21 @@ def test_a_run_has_its_colour_and_a_metric_its_dash_in_both_themes() -> None:
         assert {trace.line.color for trace in drawn.data} == {COLOURS[theme][1]}
         assert [trace.line.dash for trace in drawn.data] == ["solid", "dash"]
         assert drawn.data[1].y[1] is None
+
+
+def test_a_single_point_is_no_line() -> None:
+    chart = CHARTS[0]
+    assert not is_line(chart, [_run(eval__nll={0: 5.6})])
+    assert is_line(chart, [_run(eval__nll={0: 5.6}), _run(index=1, eval__nll={0: 5.0, 9: 1.0})])
+
+
+def test_markers_stand_where_there_is_room_for_them() -> None:
+    chart = next(one for one in CHARTS if one.key == "td")
+    dense: dict[int, float | None] = dict.fromkeys(range(0, 1000, 10), 1.0)
+    late = {step: value for step, value in dense.items() if step > 900}
+    run = _run(train__td_data=dense, train__td_rollout=late, eval__td={0: 2.0, 500: 1.0})
+    modes = [trace.mode for trace in figure(chart, [run], "light").data]
+    assert modes == ["lines", "lines", "lines+markers"]
 
 
 def test_names_of_runs_are_text_in_figures() -> None:

@@ -11,7 +11,7 @@ from pages.presenters.configs import config_diff, config_html
 from pages.presenters.palette import run_looks
 from pages.presenters.runs import run_html, runs_table, status_sentence
 from pages.presenters.samples import samples_html
-from pages.presenters.wording import ago, duration, number, size
+from pages.presenters.wording import ago, amount, duration, number, size
 from seqmatch.config import RunConfig
 from storage import RunStore
 from storage.records import ControlRequest, RunRecord, RunStatus
@@ -46,11 +46,36 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 def test_numbers_times_and_sizes() -> None:
-    shown = [number(value) for value in (None, 1234.0, 0.0123456, 1e9)]
-    assert shown == ["–", "1,234", "0.01235", "1e+09"]
+    shown = [number(value) for value in (None, 1234.0, 17549.6, 0.0123456, 1e9)]
+    assert shown == ["–", "1,234", "17,550", "0.01235", "1e+09"]
     assert ago(100.0, 105.0) == "just now"
     assert ago(0.0, 180.0) == "3 min ago"
     assert [size(value) for value in (12, 9_400_000)] == ["12 bytes", "9.4 MB"]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (0.25, "nats", "0.25 nats"),
+        (3.0, "", "3"),
+        (0.6328, "share of actions", "63.28 % of actions"),
+        (1.0, "share", "100 %"),
+        (0.0765, "0 to 2", "0.0765 (of 0 to 2)"),
+        (None, "nats", "not finite"),
+    ],
+)
+def test_amounts_have_their_unit(value: float | None, unit: str, words: str) -> None:
+    assert amount(value, unit) == words
+
+
+def test_a_run_that_was_resumed_says_why(runs: dict[str, RunRecord]) -> None:
+    now = runs["running"].created_at + 3
+    crashed = replace(runs["running"], num_crashes=1, attempt=2)
+    assert status_sentence(crashed, now).endswith("this is attempt 2, resumed by itself.")
+    by_hand = replace(runs["running"], attempt=3)
+    assert status_sentence(by_hand, now).endswith("Resumed: attempt 3.")
+    waiting = replace(runs["queued"], num_crashes=1, step=40)
+    assert "starts again from the newest checkpoint up to step 40" in status_sentence(waiting, now)
 
 
 def test_a_status_is_a_sentence(runs: dict[str, RunRecord]) -> None:
