@@ -81,7 +81,10 @@ def heading(record: DatasetRecord) -> str:
     facts = [f"{record.num_rows:,} rows"]
     if record.num_refused:
         facts.append(f"{record.num_refused:,} left out")
-    facts += [str(summary[key]) for key in ("description", "licence") if summary.get(key)]
+    if summary.get("description"):
+        facts.append(str(summary["description"]).rstrip("."))
+    if summary.get("licence"):
+        facts.append(f"licence: {summary['licence']}")
     return (
         f'<div class="set-heading"><div><h3>{escape(record.name)}</h3>'
         f"{plain(' · '.join(facts))}</div>"

@@ -26,11 +26,11 @@ def wire(
     """Wires the button: it starts, or joins, the preparation and then follows it."""
     refresh, inputs, shown = follow
     task = gr.State("")
+    ready = gr.Textbox(visible=False, elem_id="train-prepared")
     timer = gr.Timer(1.0, active=False)
     button.click(handler(begin, context), None, [task, status, timer], **QUIET)
-    timer.tick(handler(follow_task, context), task, [status, timer], **POLLING).then(
-        refresh, inputs, shown, **QUIET
-    )
+    timer.tick(handler(follow_task, context), task, [status, timer, ready], **POLLING)
+    ready.change(refresh, inputs, shown, **QUIET)
 
 
 def begin(context: AppContext) -> list[Any]:
@@ -44,10 +44,14 @@ def follow_task(context: AppContext, task_id: str) -> list[Any]:
     """Says how far the preparation is; the timer ends with it."""
     task = context.store.tasks.get(task_id)
     if task.status is TaskStatus.COMPLETED:
-        return [plain("SmolLM2 is ready.", "good"), gr.Timer(active=False)]
+        return [plain("SmolLM2 is ready.", "good"), gr.Timer(active=False), task_id]
     if has_ended(task):
         words = f"⚠ SmolLM2 could not be prepared. {failure(task)}"
-        return [plain(words, "problem"), gr.Timer(active=False)]
+        return [plain(words, "problem"), gr.Timer(active=False), gr.skip()]
     lines = pieces_of(context.store, task_id, PrepareModelProgress)
-    words = lines[-1].line if lines else waiting(task, "Preparing SmolLM2")
-    return [plain(words, "waiting"), gr.skip()]
+    words = _sentence(lines[-1].line) if lines else waiting(task, "Preparing SmolLM2")
+    return [plain(words, "waiting"), gr.skip(), gr.skip()]
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]} …"

@@ -31,10 +31,12 @@ from pages.presenters.training_choices import (
     parse_seeds,
     suggested_settings,
 )
+from pages.row_lengths import mean_tokens
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.config_flags import equivalent_command
 from seqmatch.errors import ConfigError
+from seqmatch.ingest.frozen import ROWS
 from seqmatch.jobs.task_types import LengthSummaryRequest, LengthSummaryResult
 from storage.errors import NotFoundError
 from storage.ids import new_id
@@ -105,7 +107,7 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
         ),
         plain(model_note(base_model, prepared)),
         gr.update(visible=not prepared),
-        estimate_html(result.config, len(seeds), context.store.runs.list(limit=200)),
+        _estimate(context, result.config, len(seeds)),
         _command(result.config, seeds),
         plain(_problems_text(result.problems), "problem"),
         "",
@@ -251,6 +253,15 @@ def _values_from_address(
     chosen = request.query_params.get("dataset")
     dataset_id = chosen if chosen in dataset_ids else (dataset_ids[0] if dataset_ids else None)
     return {"data.dataset": dataset_id, **suggest(context, dataset_id, FIRST_OBJECTIVE)}
+
+
+def _estimate(context: AppContext, config: RunConfig | None, num_seeds: int) -> str:
+    length = None
+    if config is not None:
+        rows = context.store.datasets.folder(config.data.dataset) / ROWS
+        if rows.is_file():
+            length = mean_tokens(rows, config.base_model, config.data.max_tokens)
+    return estimate_html(config, num_seeds, context.store.runs.list(limit=200), length)
 
 
 def _command(config: RunConfig | None, seeds: Sequence[int]) -> str:

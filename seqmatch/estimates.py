@@ -4,7 +4,8 @@ Estimates, not bounds: within a factor of two or so for the built-in models on C
 
 Memory = process + 4 bytes a weight + 12 bytes a trained weight (gradient and AdamW's two moments) +
 activations of one pass + two chunks of logits + key/value cache while sampling.
-Time = steps x (operations of a step / rate + overhead) + rounds of sampling.
+Time = start + steps x (operations of a step / rate + overhead) + rounds of sampling + evaluations,
+each of which samples its prompts once, with a backspace action twice.
 
 Operations of one input position: 2 a weight forward, 2 backward to the activations, and 2 more for
 a trained weight's gradient; the unembedding is computed once more in backward.
@@ -25,6 +26,8 @@ ACTIVATIONS_PER_LAYER = 24
 LORA_WIDTHS_PER_LAYER = 18
 """Inputs plus outputs of a layer's linear maps, in widths."""
 LOGIT_CHUNK = 256
+START_SECONDS = 8.0
+"""From the claim of a run to its first step: a process, imports, the model."""
 SHARE_OF_LIMIT = 0.25
 """Assumed mean length of a row, as a share of the limit, where it is not known."""
 
@@ -72,7 +75,8 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
     )
     speed = GPU if config.device.startswith("cuda") else CPU
     step = estimate_step_seconds(model, config.adapter, batch_size * length, speed)
-    seconds = step * config.optimization.num_steps
+    seconds = START_SECONDS + step * config.optimization.num_steps
+    seconds += _evaluation_seconds(config, model, length, speed)
     if isinstance(objective, SequenceMatchConfig):
         sampled_steps = (1.0 - objective.warmup_fraction) * config.optimization.num_steps
         rounds = sampled_steps / objective.rollouts.every
@@ -82,6 +86,15 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
             model, objective.rollouts.batch_size, new_tokens, speed
         )
     return Estimate(memory, seconds)
+
+
+def _evaluation_seconds(config: RunConfig, model: BaseModel, length: float, speed: Speed) -> float:
+    evaluation = config.evaluation
+    rounds = config.optimization.num_steps // evaluation.every + 1
+    new_tokens = min(evaluation.max_new_tokens, length)
+    modes = 2 if config.objective.backspace else 1
+    once = estimate_sampling_seconds(model, evaluation.num_prompts, new_tokens, speed)
+    return rounds * modes * once
 
 
 def estimate_memory_bytes(

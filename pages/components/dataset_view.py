@@ -61,10 +61,10 @@ def build_view(context: AppContext) -> DatasetView:
         with gr.Tab("Rows"):
             page = gr.Slider(1, 2, 1, step=1, label="Page", elem_id="demonstrations-page")
             rows = gr.HTML(elem_id="demonstrations-rows")
-        with gr.Tab("Lengths and tokens"):
+        with gr.Tab("Tokens"):
             model, max_tokens, measure, lengths = _build_lengths(context)
             row, objective, seed, look, tokens = _build_tokens()
-        with gr.Tab("Rename or delete"):
+        with gr.Tab("Manage"):
             name, rename, delete, sure, really_delete, keep = _build_changes()
         status = gr.HTML(elem_id="demonstrations-status")
     return DatasetView(

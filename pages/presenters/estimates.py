@@ -1,35 +1,37 @@
 """What a run will cost, before it starts: memory and time, and where the figures are from."""
 
-import json
 from collections.abc import Sequence
 
 from pages.components.plain import plain
 from pages.presenters.html_parts import pairs
-from pages.presenters.wording import duration, size
+from pages.presenters.wording import duration
 from seqmatch.config import RunConfig
 from seqmatch.estimates import estimate
-from storage.records import RunRecord
+from storage.records import RunRecord, RunStatus
 
 
-def estimate_html(config: RunConfig | None, num_seeds: int, runs: Sequence[RunRecord]) -> str:
-    """Returns memory and time of a run; measured rates of an earlier run go before the estimate."""
+def estimate_html(
+    config: RunConfig | None, num_seeds: int, runs: Sequence[RunRecord], mean_tokens: float | None
+) -> str:
+    """Returns memory and time of a run; what an earlier run took goes before the estimate.
+
+    `mean_tokens` is the mean length of a row, None where it is not known.
+    """
     if config is None:
         return plain("The estimate appears when every field is right.")
-    expected = estimate(config)
+    expected = estimate(config, mean_tokens)
+    seconds, memory = expected.seconds, expected.memory_bytes
+    source = "A rough estimate for this machine: no run like this one has finished here."
     like = measured_like(config, runs)
-    if like is not None and like.steps_per_second:
-        seconds = config.optimization.num_steps / like.steps_per_second
+    if like is not None:
+        took = _seconds(like)
+        seconds = took * config.optimization.num_steps / like.step
+        memory = like.peak_memory_bytes or memory
         source = (
-            f"Time from “{like.name}”, which ran {like.steps_per_second:.3g} steps per second with "
-            "the same model, objective and batch."
+            f"From “{like.name}” with the same set, model, objective and batch: {like.step:,} "
+            f"steps took {duration(took)}."
         )
-    else:
-        seconds = expected.seconds
-        source = "A rough estimate for this machine: no run like this one has been measured here."
-    memory = expected.memory_bytes
-    if like is not None and like.peak_memory_bytes:
-        memory = like.peak_memory_bytes
-    items = [("Time", f"about {duration(seconds)}"), ("Memory", f"about {size(round(memory, -7))}")]
+    items = [("Time", f"about {duration(seconds)}"), ("Memory", f"about {_size(memory)}")]
     if num_seeds > 1:
         items.append(("Runs", f"{num_seeds}, one for each seed; each takes this"))
     items.append(("Steps", f"{config.optimization.num_steps:,}"))
@@ -37,14 +39,39 @@ def estimate_html(config: RunConfig | None, num_seeds: int, runs: Sequence[RunRe
 
 
 def measured_like(config: RunConfig, runs: Sequence[RunRecord]) -> RunRecord | None:
-    """Returns the newest run whose speed says something about this config, or None."""
+    """Returns the newest finished run whose cost says something about this config, or None.
+
+    A run that was resumed does not count: its record has the time of its last start alone.
+    """
     for run in runs:
-        same = (run.base_model, run.objective) == (config.base_model, config.objective.kind)
-        if same and run.steps_per_second and _batch(run) == config.optimization.batch_size:
+        same = (run.base_model, run.dataset_id) == (config.base_model, config.data.dataset)
+        is_measured = run.status is RunStatus.COMPLETED and run.attempt == 1 and run.step > 0
+        if same and is_measured and _seconds(run) > 0 and _has_same_cost(run, config):
             return run
     return None
 
 
-def _batch(run: RunRecord) -> int | None:
-    config = json.loads(run.config_json)
-    return config.get("optimization", {}).get("batch_size") if isinstance(config, dict) else None
+def _has_same_cost(run: RunRecord, config: RunConfig) -> bool:
+    other = RunConfig.model_validate_json(run.config_json)
+    return _costs(other) == _costs(config)
+
+
+def _costs(config: RunConfig) -> tuple[object, ...]:
+    return (
+        config.objective.kind,
+        config.objective.backspace,
+        config.optimization.batch_size,
+        config.adapter.kind,
+        config.data.max_tokens,
+        config.device,
+    )
+
+
+def _seconds(run: RunRecord) -> float:
+    return (run.ended_at or 0.0) - (run.started_at or 0.0)
+
+
+def _size(num_bytes: float) -> str:
+    return (
+        f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{round(num_bytes / 1e6, -1):.0f} MB"
+    )

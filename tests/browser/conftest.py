@@ -57,7 +57,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
         return page
 
     yield go
-    problems = [problem for _, watch in opened for problem in watch.problems]
+    problems = [problem for _, watch in opened for problem in watch.end()]
     for page, _ in opened:
         page.context.close()
     assert problems == []

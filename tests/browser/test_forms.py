@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -22,7 +24,7 @@ from storage import RunStore
 from storage.records import TaskRecord, TaskStatus
 from tests.browser.chromium import free_port, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser-forms")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 Visit = Callable[..., Page]
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -91,6 +93,59 @@ def test_an_upload_is_checked_accepted_and_opened(
     expect(page.locator("#demonstrations-heading h3")).to_have_text(HOSTILE)
 
 
+def _rows(name: str) -> list[dict[str, str]]:
+    return [{"prompt": f"{name} {i}", "completion": f"answer {i}"} for i in range(3)]
+
+
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """A small upload of each format by its name."""
+    rows = {name: _rows(name) for name in ("json", "csv", "tsv", "parquet", "both")}
+    (folder / "a.json").write_text(json.dumps(rows["json"]))
+    for name, mark in (("csv", ","), ("tsv", "\t")):
+        lines = [mark.join(row.values()) for row in rows[name]]
+        (folder / f"a.{name}").write_text("\n".join([mark.join(rows[name][0]), *lines]))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows["parquet"]), folder / "a.parquet")
+    (folder / "a.txt").write_text("text 0\n\ntext 1\n\ntext 2\n")
+    (folder / "b.jsonl").write_text("\n".join(map(json.dumps, rows["both"])))
+    single = {name: [folder / f"a.{name}"] for name in ("json", "csv", "tsv", "parquet", "txt")}
+    return single | {"both": [folder / "b.jsonl", folder / "a.csv"]}
+
+
+def _choose(page: Page, paths: list[Path]) -> None:
+    """Gives files as a visitor does: a click, then the system's dialogue."""
+    with page.expect_file_chooser() as chooser:
+        page.locator("#demonstrations-files button").first.click()
+    chooser.value.set_files(list(map(str, paths)))
+
+
+def test_every_format_is_taken_by_mouse_and_a_bad_file_is_told_by_its_line(
+    visit: Visit, pages_address: str, store: RunStore, tmp_path: Path
+) -> None:
+    page = visit(f"{pages_address}/demonstrations")
+    findings, accept = page.locator("#demonstrations-findings"), "#demonstrations-accept"
+    for name, paths in _files(tmp_path).items():
+        _choose(page, paths)
+        num_rows = 6 if name == "both" else 3
+        expect(page.locator(accept)).to_have_text(f"Use all {num_rows} rows")
+        first = "text 0" if name == "txt" else "csv 0" if name == "both" else f"{name} 0"
+        expect(page.locator("#demonstrations-preview")).to_contain_text(first)
+        page.locator("#demonstrations-set-name input, #demonstrations-set-name textarea").fill(name)
+        page.locator(accept).click()
+        expect(page.locator("#demonstrations-heading h3")).to_have_text(name)
+        expect(page.locator("#demonstrations-rows tbody tr")).to_have_count(num_rows)
+        expect(page.locator("#demonstrations-report")).to_be_hidden()
+    sizes = {one.name: one.num_rows for one in store.datasets.list()}
+    assert sizes["both"] == 6
+    assert {sizes[name] for name in ("json", "csv", "tsv", "parquet", "txt")} == {3}
+    bad = tmp_path / "bad.csv"
+    bad.write_text("prompt,completion\np,a\nonly one cell\n")
+    _choose(page, [bad])
+    expect(findings).to_contain_text("1 of 2 rows can be used")
+    row = findings.locator("tr", has_text="bad.csv")
+    expect(row.locator("td[data-label=Line]")).to_have_text("3")
+    expect(row).to_contain_text("only one cell")
+
+
 def test_a_changed_mapping_is_checked_before_it_is_accepted(
     visit: Visit, pages_address: str, tmp_path: Path
 ) -> None:
@@ -113,7 +168,7 @@ def test_the_tokens_of_a_row_are_asked_of_the_lane(
 ) -> None:
     page = visit(f"{pages_address}/demonstrations")
     page.locator("#demonstrations-example-arithmetic").click()
-    page.get_by_role("tab", name="Lengths and tokens").click()
+    page.get_by_role("tab", name="Tokens").click()
     page.locator("#demonstrations-look").click()
     expect(page.locator("#demonstrations-tokens")).to_contain_text("Waiting for the worker")
     task = _claimed(store, "token_view")

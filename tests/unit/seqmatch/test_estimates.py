@@ -20,7 +20,7 @@ def test_more_work_costs_more() -> None:
         update={"optimization": OptimizationConfig(num_steps=6000, batch_size=64)}
     )
     assert estimate(small).seconds < estimate(matching).seconds < estimate(large).seconds
-    assert estimate(longer).seconds == 2 * estimate(small).seconds
+    assert 1.8 < estimate(longer).seconds / estimate(small).seconds < 2.0  # the start is the same
     assert estimate(small).memory_bytes < estimate(large).memory_bytes
     assert estimate(small, mean_tokens=14).seconds < estimate(small).seconds
 
