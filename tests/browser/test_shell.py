@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 from storage import RunStore
 from tests.browser.filled_store import HOSTILE_NAME
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser-shell")]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 Visit = Callable[..., Page]
 PAGES = ("", "demonstrations", "train", "runs", "compare")
 
