@@ -16,7 +16,8 @@ from pathlib import Path
 from seqmatch.errors import CheckpointError
 
 MANIFEST = "manifest.json"
-_UNFINISHED = ".unfinished-"
+SCRATCH = ".unfinished-"
+"""How a folder that a writer has not finished is named; `remove_unfinished` sweeps by it."""
 _REPLACED = ".replaced-"
 
 
@@ -31,7 +32,7 @@ def new_folder(place: Path) -> Iterator[Path]:
         OSError: A file could not be written; nothing is left behind.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = place.parent / f"{_UNFINISHED}{place.name}-{uuid.uuid4().hex[:8]}"
+    unfinished = place.parent / f"{SCRATCH}{place.name}-{uuid.uuid4().hex[:8]}"
     unfinished.mkdir()
     try:
         yield unfinished
@@ -51,7 +52,7 @@ def remove_unfinished(parent: Path) -> None:
         place = parent / replaced.name.removeprefix(_REPLACED).rpartition("-")[0]
         if not place.exists():
             replaced.rename(place)
-    for leftover in (*parent.glob(f"{_UNFINISHED}*"), *parent.glob(f"{_REPLACED}*")):
+    for leftover in (*parent.glob(f"{SCRATCH}*"), *parent.glob(f"{_REPLACED}*")):
         shutil.rmtree(leftover, ignore_errors=True)
 
 

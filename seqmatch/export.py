@@ -11,6 +11,7 @@ from pathlib import Path
 from seqmatch import __version__
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
+from seqmatch.durable_files import SCRATCH
 from seqmatch.metrics import METRICS
 from seqmatch.objectives import SequenceMatchConfig
 from seqmatch.policy import Policy, save_policy
@@ -55,7 +56,7 @@ def export_run(
         "metrics.csv": metrics_csv,
         "generate.py": (files("seqmatch") / "export_files" / "generate.py").read_text("utf-8"),
     }
-    with tempfile.TemporaryDirectory(dir=folder_zip.parent, prefix=".export-") as scratch_name:
+    with tempfile.TemporaryDirectory(dir=folder_zip.parent, prefix=SCRATCH) as scratch_name:
         scratch = Path(scratch_name)
         save_policy(policy, scratch / weights)
         # They belong to our decoder, not to the folder that PEFT or transformers reads.

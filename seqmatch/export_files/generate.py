@@ -37,13 +37,25 @@ def load(base: str | None) -> tuple[Any, Any, torch.Tensor | None]:
 
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Tokenises a prompt as in training: as one user turn where there is a chat template."""
+    """Tokenises a prompt as in training: as one user turn where there is a chat template.
+
+    A prompt that spells a special token is tokenised apart, so that it stays text.
+    """
+
+    def ids_of(text: str, **options: bool) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False, **options)["input_ids"])
+
     if tokenizer.chat_template:
-        turns = [{"role": "user", "content": prompt}]
+        special = {str(each) for each in tokenizer.added_tokens_decoder.values() if each.special}
+        is_spelt = any(name in prompt for name in special)
+        turns = [{"role": "user", "content": "\ue000" if is_spelt else prompt}]
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    ids = tokenizer(prompt, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    ids = list(ids) if tokenizer.bos_token_id is None else [tokenizer.bos_token_id, *ids]
+        if not is_spelt:
+            return ids_of(text)
+        before, _, after = text.partition("\ue000")
+        return ids_of(before) + ids_of(prompt, split_special_tokens=True) + ids_of(after)
+    ids = ids_of(prompt, split_special_tokens=True)
+    ids = ids if tokenizer.bos_token_id is None else [tokenizer.bos_token_id, *ids]
     return ids or [tokenizer.eos_token_id]
 
 
@@ -56,6 +68,10 @@ def answer(
     The state is the visible prefix. A backspace shortens the cache by one, and the logits of the
     uncovered prefix are those that were computed when it was first reached.
     """
+    context = getattr(model.config, "max_position_embeddings", None) or 10**9
+    room = min(args.max_new_tokens, context - len(ids))
+    if room < 1:
+        raise SystemExit(f"a prompt of {len(ids)} tokens; the model reads {context} tokens in all")
     generator = torch.Generator().manual_seed(args.seed)
     cache = DynamicCache(config=model.config)
     fed: torch.Tensor | None = torch.tensor([ids])
@@ -92,7 +108,7 @@ def answer(
             continue
         stack.append(action)
         banned.append(set())
-        if action == stop_id or len(stack) == args.max_new_tokens:
+        if action == stop_id or len(stack) == room:
             break
         fed = torch.tensor([[action]])
     return stack, num_backspaces
@@ -114,7 +130,7 @@ def main() -> None:
     rows = [("without backspace", None), ("with backspace", row)][: 1 if row is None else 2]
     for name, used in rows:
         stack, num_backspaces = answer(model, ids, used, stop_id, args)
-        text = tokenizer.decode(stack, skip_special_tokens=True)
+        text = tokenizer.decode(stack, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         print(f"{name} ({num_backspaces} deletions): {text}")
 
 

@@ -1,12 +1,16 @@
 """Checkpoints are complete or absent; a damaged one is passed over."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from seqmatch import export
 from seqmatch.checkpoints import Checkpoint, newest_verified, publish, published
+from seqmatch.config import DataConfig, RunConfig
 from seqmatch.durable_files import MANIFEST, new_folder, remove_unfinished, verify_folder
 from seqmatch.errors import CheckpointError
+from tests.tiny_models import policy_of, tiny_llama
 
 
 def _write(text: str = "weights") -> object:
@@ -132,6 +136,31 @@ def test_what_a_kill_between_two_renames_moved_away_comes_back(tmp_path: Path) -
 
     assert _newest(tmp_path) == (10, [])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000010"]
+
+
+def test_what_a_killed_export_left_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds a copy of the weights."""
+
+    def kill(folder: Path, _target: Path) -> None:
+        shutil.copytree(folder, tmp_path / "run" / folder.name)  # what a kill would leave
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(export, "_write_zip", kill)
+    with pytest.raises(FileNotFoundError):
+        export.export_run(
+            policy_of(tiny_llama()),
+            tmp_path / "exports" / "run.zip",
+            config=RunConfig(data=DataConfig(dataset="d")),
+            dataset_sha256="d",
+            metrics_csv="",
+            summary={},
+        )
+
+    assert list((tmp_path / "run").iterdir())
+    remove_unfinished(tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_publishing_a_step_again_replaces_it(tmp_path: Path) -> None:
