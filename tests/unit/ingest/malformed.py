@@ -33,8 +33,6 @@ class Malformed:
     """Known to bring a reader down: inspected alone, in a process of its own."""
 
 
-
-
 def _parquet(table: pa.Table, **options: object) -> bytes:
     stream = io.BytesIO()
     pq.write_table(table, stream, **options)
