@@ -97,6 +97,7 @@ def test_from_a_file_to_an_adapter_and_through_a_crash_of_the_application(
         assert store.runs.get(second).attempt == 1
         steps = _curve(store, second)
         assert steps == sorted(set(steps))
+        again.goto("about:blank")
     finally:
         store.close()
         server.close()
