@@ -115,14 +115,13 @@ def _build_request() -> tuple[list[Any], HeldOut]:
 
 def _build_held_out() -> HeldOut:
     with gr.Accordion("Take held-out prompts", elem_id="compare-heldout") as fold:
-        with gr.Row(elem_classes=["form-grid"]):
-            split = gr.Dropdown(
-                choices=[],
-                label="Held out by",
-                info="These runs never trained on them.",
-                elem_id="compare-split",
-            )
-            number = gr.Number(4, label="How many", info="1 to 32.", elem_id="compare-number")
+        split = gr.Dropdown(
+            choices=[],
+            label="Held out by",
+            info="These runs never trained on them.",
+            elem_id="compare-split",
+        )
+        number = gr.Number(4, label="How many", info="1 to 32.", elem_id="compare-number")
         take = gr.Button("Take these prompts", size="sm", elem_id="compare-take")
         note = gr.HTML(elem_id="compare-held-note")
     return HeldOut(fold, split, number, take, note)

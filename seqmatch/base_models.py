@@ -42,8 +42,8 @@ BASE_MODELS: dict[str, BaseModel] = {
         BaseModel(
             name="smollm2-135m-instruct",
             title="SmolLM2-135M-Instruct",
-            description="A real pretrained chat model with 135 million parameters. Its weights "
-            "come with a Python package and are converted once: `make model`, or on Train.",
+            description="A real pretrained chat model. Its weights come with a Python package and "
+            "are converted once: `make model`, or on Train.",
             source="packaged",
             num_parameters=134_515_008,
             hidden_size=576,

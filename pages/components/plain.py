@@ -25,9 +25,18 @@ def table(
 
 
 def markup_table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], caption: str, css: Sequence[str]
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str,
+    css: Sequence[str],
+    *,
+    as_cards: bool = False,
 ) -> str:
-    """Returns a table of cells that are markup already: the caller has escaped them."""
+    """Returns a table of cells that are markup already: the caller has escaped them.
+
+    On a narrow screen it scrolls in itself; `as_cards` makes each row a card there.
+    """
+    table_class = "plain-table cards" if as_cards else "plain-table"
     head = "".join(
         f'<th scope="col" class="{name}">{escape(header)}</th>'
         for header, name in zip(headers, css, strict=True)
@@ -43,6 +52,6 @@ def markup_table(
     )
     return (
         f'<div class="table-scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
-        f'<table class="plain-table"><caption class="visually-hidden">{escape(caption)}</caption>'
+        f'<table class="{table_class}"><caption class="visually-hidden">{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

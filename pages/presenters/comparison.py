@@ -143,9 +143,9 @@ def _column(answer: Answer, upto: int | None) -> str:
     return (
         f'<article class="compare-column"><header><strong>{escape(answer.policy)}</strong>'
         f'<span class="compare-mode">{mode}</span>{state}</header>{body}'
-        f"<footer>{_count(counts.num_actions, 'action')} · "
+        f'<p class="compare-counts">{_count(counts.num_actions, "action")} · '
         f"{_count(counts.num_deletions, 'deletion')} · "
-        f"{_count(counts.num_tokens, 'token')}</footer></article>"
+        f"{_count(counts.num_tokens, 'token')}</p></article>"
     )
 
 

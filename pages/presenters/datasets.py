@@ -35,9 +35,8 @@ def sets_html(
             ]
         )
     headers = ("Name", "Rows", "Left out", "Added", "Used by")
-    return markup_table(
-        headers, rows, "Stored demonstrations", ("cell-name", "number", "number", "", "")
-    )
+    css = ("cell-name", "number", "number", "", "")
+    return markup_table(headers, rows, "Stored demonstrations", css, as_cards=True)
 
 
 def rows_html(rows: Sequence[Demonstration], first: int, total: int) -> str:

@@ -71,8 +71,7 @@ def split_choices(
         if run.dataset_id in names and run.deleted_at is None:
             groups.setdefault(split_of(run), []).append(run.name)
     return [
-        (f"{names[one.dataset_id]}, held out by {_listed(used)}", one.value)
-        for one, used in groups.items()
+        (f"{_listed(used)} ({names[one.dataset_id]})", one.value) for one, used in groups.items()
     ]
 
 

@@ -75,12 +75,12 @@ def _problems(report: UploadReport) -> str:
             f"{one.line:,}" if one.line else "",
             escape(one.column or ""),
             escape(one.message),
-            f'<span class="code" dir="auto">{escape(one.excerpt or "")}</span>',
+            f'<span class="code" dir="auto">{escape(one.excerpt)}</span>' if one.excerpt else "",
         ]
         for one in report.problems[:_SHOWN_PROBLEMS]
     ]
     headers = ("Code", "File", "Line", "Column", "What was found", "Excerpt")
-    table = markup_table(headers, rows, "Problems", ("", "", "number", "", "", ""))
+    table = markup_table(headers, rows, "Problems", ("", "", "number", "", "", ""), as_cards=True)
     hidden = len(report.problems) - len(rows)
     more = plain(f"… and {hidden:,} more of these.") if hidden > 0 else ""
     count = f"{len(report.problems):,} place{'' if len(report.problems) == 1 else 's'}"
