@@ -43,7 +43,7 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             formula=r"\begin{aligned}"
             r"&\sum_{t<N} \gamma^t \left[ -\log p_\theta(y_t \mid s_t) + d_t -"
             r" \tfrac1\alpha \varphi(\alpha d_t) \right] \\"
-            r"&\quad + \gamma^N \left[ V(s_N) -"
+            r"&+ \gamma^N \left[ V(s_N) -"
             r" \tfrac{1}{\alpha(1-\gamma)} \varphi\bigl(\alpha(1-\gamma) V(s_N)\bigr) \right] \\"
             r"&d_t = \ell(y_t \mid s_t) - \gamma V(s_{t+1})"
             r"\end{aligned}",

@@ -10,6 +10,10 @@ import pyarrow.parquet
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pages.presenters.training_choices import new_runs
+from seqmatch.config import DataConfig, RunConfig
+from seqmatch.demonstrations import split
+from seqmatch.ingest import read_frozen
 from seqmatch.jobs.task_types import (
     ActionCell,
     GenerateChunk,
@@ -283,6 +287,27 @@ def test_a_comparison_streams_and_is_shown_again(
     page.reload()
     expect(page.locator(".compare-column del")).to_have_text("8")
     expect(page.locator("#compare-prompts textarea")).to_have_value("123+456=")
+
+
+def test_held_out_prompts_are_those_of_the_run(
+    visit: Visit, pages_address: str, store: RunStore
+) -> None:
+    page = visit(f"{pages_address}/demonstrations")
+    page.locator("#demonstrations-example-arithmetic").click()
+    expect(page).to_have_url(re.compile(r"dataset=[0-9a-f]{64}"))
+    dataset_id = page.url.rsplit("=", 1)[1]
+    data = DataConfig(dataset=dataset_id, heldout_fraction=0.2, split_seed=7)
+    config = RunConfig(name="mine", data=data)
+    store.runs.create(new_runs(config, [0], "set", "", None)[0])
+    rows = read_frozen(store.datasets.folder(dataset_id))
+    _, held_out = split(rows, 0.2, 7)
+    page.goto(f"{pages_address}/compare")
+    page.locator("#compare-split input").click()
+    page.get_by_role("option", name="“mine” (Arithmetic)").click()
+    page.locator("#compare-take").click()
+    expect(page.locator("#compare-held-note")).to_contain_text("4 of 1,100 held-out prompts")
+    expected = "\n".join(str(rows[index].prompt) for index in held_out[:4])
+    expect(page.locator("#compare-prompts textarea")).to_have_value(expected)
 
 
 def test_a_comparison_says_what_is_missing(visit: Visit, pages_address: str) -> None:
