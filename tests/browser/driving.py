@@ -59,16 +59,26 @@ def start_training(page: Page) -> str:
     return found[1]
 
 
-def compare(page: Page, site: str, runs: Sequence[str], prompts: Sequence[str]) -> None:
-    """Compares runs and the small base model, with and without backspace, and waits for it."""
+def compare(
+    page: Page,
+    site: str,
+    runs: Sequence[str],
+    prompts: Sequence[str],
+    *,
+    has_base: bool = True,
+    max_new_tokens: int = 16,
+) -> None:
+    """Compares runs, and the small base model, with and without backspace, and waits for it."""
     page.goto(f"{site}/compare?runs={','.join(runs)}")
     expect(page.locator("#compare-policies .token")).to_have_count(len(runs))
-    page.locator("#compare-policies input").click()
-    page.get_by_role("option", name=re.compile("Base: .*byte", re.IGNORECASE)).click()
-    page.keyboard.press("Escape")
+    if has_base:
+        page.locator("#compare-policies input").click()
+        page.get_by_role("option", name=re.compile("Base: .*byte", re.IGNORECASE)).click()
+        page.keyboard.press("Escape")
     page.locator("#compare-prompts textarea").fill("\n".join(prompts))
+    page.locator("#compare-max_new_tokens input").fill(str(max_new_tokens))
     page.locator("#compare-start").click()
-    answers = 2 * (len(runs) + 1) * len(prompts)
+    answers = 2 * (len(runs) + has_base) * len(prompts)
     expect(page.locator("#compare-status")).to_contain_text(
         f"{answers} answers. The address", timeout=TRAINING_MS
     )
