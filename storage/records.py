@@ -27,7 +27,8 @@ class RunStatus(StrEnum):
 
 
 _NEXT_STATUSES = {
-    RunStatus.QUEUED: (RunStatus.RUNNING, RunStatus.CANCELLED),
+    # At once to FAILED: no device here could ever run it.
+    RunStatus.QUEUED: (RunStatus.RUNNING, RunStatus.CANCELLED, RunStatus.FAILED),
     # Back to QUEUED: a start that died without a word is tried again.
     RunStatus.RUNNING: (
         RunStatus.QUEUED,

@@ -208,26 +208,40 @@ class Runs:
             connection.execute(delete(runs).where(runs.c.id == run_id))
         shutil.rmtree(self._run_dir(run_id), ignore_errors=True)
 
+    def fail_queued(self, run_id: str, error_kind: str, error_message: str) -> None:
+        """Ends a run that can never be started here; one that does not wait is left as it is."""
+        end = {"error_kind": error_kind, "error_message": error_message}
+        with self._database.write(is_durable=True) as connection:
+            run = run_rows.fetch(connection, run_id)
+            if run.status == RunStatus.QUEUED:
+                now = self._database.now()
+                run_rows.move(connection, run, RunStatus.FAILED, ended_at=now, **end)
+
     # ---- what the owner of an attempt writes
 
     def claim(self, runner: str, *, lease_seconds: float = 60) -> Claim | None:
         """Takes the longest waiting run that fits a free device, and that device.
 
-        A run with device "auto" fits every slot, "cuda" fits "cuda:0" and its like, "cuda:1" just
-        itself.
+        A run with device "auto" fits every GPU slot, or every slot where there is no GPU: it waits
+        for a busy GPU rather than crawl on the CPU beside it. "cuda" fits "cuda:0" and its like,
+        "cuda:1" just itself.
 
         Returns:
             The claim, or None where no waiting run fits a free slot.
         """
         wanted, slot = runs.c.device, device_slots.c.name
+        other = device_slots.alias()
+        is_gpu = other.c.name.not_like("cpu%") & other.c.is_retired.is_(False)
+        has_gpu = select(other.c.name).where(is_gpu).exists()
         fits = or_(
-            wanted == "auto",
+            (wanted == "auto") & or_(slot.not_like("cpu%"), ~has_gpu),
             slot == wanted,
             func.substr(slot, 1, func.length(wanted) + 1) == wanted.op("||")(":"),
         )
         free = device_slots.c.run_number.is_(None) & device_slots.c.is_retired.is_(False)
         query = (
             select(runs.c.number, runs.c.id, slot.label("slot"))
+            .select_from(runs)
             .join(device_slots, fits & free)
             .where(runs.c.status == RunStatus.QUEUED, runs.c.deleted_at.is_(None))
             .order_by(runs.c.queued_at, runs.c.number, device_slots.c.position)

@@ -6,17 +6,6 @@ from pathlib import Path
 from seqmatch.packaged_model import is_prepared, prepare
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=Path("seqmatch-data"),
-        metavar="FOLDER",
-        help="the data directory; the model goes to its models/. Default: %(default)s.",
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Prepares the model, or says that it is there."""
     models_dir: Path = arguments.data_dir / "models"

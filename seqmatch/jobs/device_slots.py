@@ -8,19 +8,23 @@ _TIMEOUT_SECONDS = 20
 
 
 def device_names() -> list[str]:
-    """Returns "cuda:0", ... for the GPUs that the driver lists, or "cpu" where there are none."""
+    """Returns "cuda:0", ... for the GPUs that the driver lists, and always "cpu:0" after them."""
+    return [*_gpu_names(), "cpu:0"]
+
+
+def _gpu_names() -> list[str]:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return ["cpu:0"]
+        return []
     command = [program, "--query-gpu=index", "--format=csv,noheader"]
     try:
         listed = subprocess.run(
             command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return ["cpu:0"]
+        return []
     indices = [line.strip() for line in listed.stdout.splitlines()]
-    return [f"cuda:{index}" for index in indices if index.isdigit()] or ["cpu:0"]
+    return [f"cuda:{index}" for index in indices if index.isdigit()]
 
 
 def slot_names(devices: Sequence[str], concurrency: int) -> list[str]:

@@ -51,7 +51,7 @@ class LocalExecutor:
         data_dir: Path,
         *,
         trainer: str,
-        num_threads: Callable[[], int],
+        num_threads: Callable[[Claim], int],
         grace_seconds: float = ORPHAN_GRACE_SECONDS,
     ) -> None:
         self._data_dir = data_dir
@@ -109,7 +109,7 @@ class LocalExecutor:
             signal_all(identity.token, signal.SIGKILL)
 
     def _environment(self, claim: Claim) -> dict[str, str]:
-        threads = str(self._num_threads())
+        threads = str(self._num_threads(claim))
         extra = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         kind, _, rest = claim.device_slot.partition(":")
         if kind == "cpu":

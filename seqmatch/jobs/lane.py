@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -102,10 +102,10 @@ class Lane:
         rows = read_frozen(self.store.datasets.folder(request.dataset_id))
         if request.row_index >= len(rows):
             raise SeqMatchError(f"row {request.row_index} of a set of {len(rows)} rows was asked")
-        policy = self.policies.base(request.base_model)
+        tokenizer, space = self.policies.tokenizer(request.base_model, request.objective.backspace)
         view = token_view(
-            policy.tokenizer,
-            replace(policy.space, has_backspace=request.objective.backspace),
+            tokenizer,
+            space,
             rows[request.row_index],
             request.objective,
             max_tokens=request.max_tokens,
@@ -117,8 +117,8 @@ class Lane:
     def _length_summary(self, payload: str, write: Write) -> None:
         request = LengthSummaryRequest.model_validate_json(payload)
         rows = read_frozen(self.store.datasets.folder(request.dataset_id))
-        policy = self.policies.base(request.base_model)
-        summary = length_summary(policy.tokenizer, rows, request.max_tokens)
+        tokenizer, _ = self.policies.tokenizer(request.base_model, False)
+        summary = length_summary(tokenizer, rows, request.max_tokens)
         write(LengthSummaryResult.model_validate(asdict(summary)))
 
     def _prepare_model(self, payload: str, write: Write) -> None:

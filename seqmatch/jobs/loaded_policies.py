@@ -3,21 +3,20 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from seqmatch.action_space import ActionSpace
+from seqmatch.base_model_loading import load_tokenizer, unembedding_rows
 from seqmatch.base_models import BASE_MODELS
-from seqmatch.checkpoints import newest_verified
 from seqmatch.config import AdapterConfig
-from seqmatch.durable_files import verify_folder
-from seqmatch.errors import CheckpointError, ModelLoadError
+from seqmatch.jobs.allowed_models import allowed_models
+from seqmatch.jobs.policy_folders import policy_folder
 from seqmatch.jobs.task_types import PolicyRef
-from seqmatch.policy import Policy, load_policy, load_saved_policy
+from seqmatch.policy import Policy, action_space, load_policy, load_saved_policy
 from seqmatch.run_start import torch_device
 from storage import RunStore
-from storage.records import RunRecord, RunStatus
 
 MAX_LOADED = 3
-Value = TypeVar("Value")
 
 
 class LoadedPolicies:
@@ -26,7 +25,8 @@ class LoadedPolicies:
     def __init__(self, store: RunStore, max_loaded: int = MAX_LOADED) -> None:
         self._store = store
         self._max_loaded = max_loaded
-        self._loaded: OrderedDict[Hashable, Any] = OrderedDict()
+        self._loaded: OrderedDict[Hashable, Policy] = OrderedDict()
+        self._tokenizers: dict[str, tuple[Any, int]] = {}
 
     def get(self, ref: PolicyRef) -> Policy:
         """Returns a policy, ready to answer.
@@ -60,55 +60,39 @@ class LoadedPolicies:
                 seed=0,
                 device=torch_device("auto"),
                 models_dir=self._store.data_dir / "models",
-                allowed=self._allowed(),
+                allowed=allowed_models(self._store),
             )
 
         return self._kept(("base", name), load)
+
+    def tokenizer(self, name: str, backspace: bool) -> tuple[Any, ActionSpace]:
+        """Returns the tokenizer of a base model and the actions on it; no weights are loaded.
+
+        Raises:
+            ModelLoadError: It is not known, not allowed, or not there.
+        """
+        allowed = allowed_models(self._store)
+        if name not in self._tokenizers or name not in (*BASE_MODELS, *allowed):
+            folder = self._store.data_dir / "models"
+            self._tokenizers[name] = (
+                load_tokenizer(name, models_dir=folder, allowed=allowed),
+                unembedding_rows(name, models_dir=folder, allowed=allowed),
+            )
+        tokenizer, num_rows = self._tokenizers[name]
+        return tokenizer, action_space(tokenizer, num_rows, backspace)
 
     def _saved(self, folder: Path) -> Policy:
         return load_saved_policy(
             folder,
             device=torch_device("auto"),
             models_dir=self._store.data_dir / "models",
-            allowed=self._allowed(),
+            allowed=allowed_models(self._store),
         )
 
-    def _allowed(self) -> tuple[str, ...]:
-        return tuple(self._store.settings.get("allowed_models", []))
-
-    def _kept(self, key: Hashable, load: Callable[[], Value]) -> Value:
+    def _kept(self, key: Hashable, load: Callable[[], Policy]) -> Policy:
         if key not in self._loaded:
             while len(self._loaded) >= self._max_loaded:
                 self._loaded.popitem(last=False)
             self._loaded[key] = load()
         self._loaded.move_to_end(key)
-        value: Value = self._loaded[key]
-        return value
-
-
-def policy_folder(run_dir: Path, run: RunRecord) -> Path:
-    """Returns where the newest policy of a run is: the final one, or that of its last checkpoint.
-
-    Raises:
-        ModelLoadError: There is none yet.
-    """
-    final = run_dir / "policy"
-    if run.status is not RunStatus.RUNNING and _is_complete(final):
-        return final
-    newest = newest_verified(run_dir / "checkpoints", lambda *_: None)
-    if newest is not None:
-        return newest.folder / "policy"
-    if _is_complete(final):
-        return final
-    raise ModelLoadError(
-        f"run {run.name!r} is {run.status} at step {run.step} and has saved no policy yet; "
-        "it saves one with its first checkpoint"
-    )
-
-
-def _is_complete(folder: Path) -> bool:
-    try:
-        verify_folder(folder)
-    except CheckpointError:
-        return False
-    return True
+        return self._loaded[key]

@@ -22,9 +22,10 @@ from seqmatch.jobs.executors import ORPHAN_GRACE_SECONDS, Condition, Executor, L
 from seqmatch.jobs.lane_process import LaneProcess
 from seqmatch.jobs.locks import Lock, is_shared, try_lock
 from seqmatch.jobs.outcomes import conclude
+from seqmatch.jobs.trainer_threads import trainer_threads
 from storage import RunStore
 from storage.errors import LeaseLostError, StorageError
-from storage.records import RunStatus, TaskStatus
+from storage.records import Claim, RunStatus, TaskStatus
 
 RUNNER_LOCK = "runner.lock"
 WEB_LOCK = "web.lock"
@@ -65,8 +66,8 @@ class Runner:
                 self._recover(run.id, run.attempt)
             except (StorageError, OSError) as error:
                 _say(f"run {run.id} is looked at again later: {error}")
+        self._fail_impossible()
         self._start_waiting()
-        self._tell_waiting()
         tasks = self.store.tasks.list(limit=100)
         is_waiting = any(task.status is TaskStatus.QUEUED for task in tasks)
         is_left = any(task.status is TaskStatus.RUNNING for task in tasks)
@@ -108,15 +109,15 @@ class Runner:
                 )
                 return
 
-    def _tell_waiting(self) -> None:
+    def _fail_impossible(self) -> None:
+        """Fails what waits for a device that this machine has not: it would wait for ever."""
         kinds = {name.partition(":")[0] for name in self.devices}
+        known = {"auto", *kinds, *self.devices}
         for run in self.store.runs.list():
-            wanted = run.device.partition(":")[0]
-            if run.status is RunStatus.QUEUED and wanted not in ("auto", *kinds):
-                have = ", ".join(self.devices)
-                self._tell(
-                    run.id, "no_device", f"It waits for device {run.device}; here is {have}."
-                )
+            if run.status is RunStatus.QUEUED and run.device not in known:
+                here = ", ".join(self.devices)
+                message = f"There is no device {run.device!r} here; there is {here}, or 'auto'."
+                self.store.runs.fail_queued(run.id, "no device", message)
 
     def _tell_queued(self, code: str, message: str) -> None:
         for run in self.store.runs.list():
@@ -172,9 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = RunStore.open(data_dir)
     cores = _num_cores()
 
-    def num_threads() -> int:
-        slots = [slot for slot in store.devices.list() if slot.name.startswith("cpu")]
-        return max(1, cores // max(1, len(slots)))
+    def num_threads(claim: Claim) -> int:
+        kind = claim.device_slot.partition(":")[0]
+        slots = [slot for slot in store.devices.list() if slot.name.partition(":")[0] == kind]
+        return trainer_threads(claim.run.base_model, cores, len(slots))
 
     executor = LocalExecutor(
         store.data_dir,

@@ -21,6 +21,7 @@ from seqmatch.checkpoints import newest_verified
 from seqmatch.config import RunConfig
 from seqmatch.durable_files import remove_unfinished
 from seqmatch.ingest import read_frozen
+from seqmatch.jobs.allowed_models import allowed_models
 from seqmatch.jobs.atomic_json import write_json
 from seqmatch.jobs.attempt_files import result_path, spool_path
 from seqmatch.jobs.outcomes import MEMORY_ADVICE, OUT_OF_MEMORY
@@ -91,7 +92,7 @@ def _train(store: RunStore, run: RunRecord, reporter: StoreReporter, trainer: Tr
         read_frozen(store.datasets.folder(run.dataset_id)),
         run_dir=store.run_dir(run.id),
         models_dir=store.data_dir / "models",
-        allowed_models=tuple(store.settings.get("allowed_models", [])),
+        allowed_models=allowed_models(store),
         reporter=reporter,
         dataset_sha256=run.dataset_id,
         metrics_csv=metrics_csv,

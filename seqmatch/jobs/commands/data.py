@@ -15,7 +15,6 @@ from seqmatch.jobs.commands.store_access import add_data_dir, opened_store
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    add_data_dir(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     check = actions.add_parser("check", help="print every problem; 1 where a row cannot be used")
     check.add_argument("files", nargs="+", metavar="FILE")
@@ -25,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     importing.add_argument(
         "--accept", action="store_true", help="leave out the rows that cannot be used"
     )
-    actions.add_parser("list", help="list the stored sets and the bundled examples")
+    listing = actions.add_parser("list", help="list the stored sets and the bundled examples")
+    add_data_dir(parser, (check, importing, listing))
 
 
 def run(arguments: argparse.Namespace) -> int:

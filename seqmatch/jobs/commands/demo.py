@@ -3,16 +3,15 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from seqmatch.config_flags import merge_settings, run_config
 from seqmatch.examples import EXAMPLES
 from seqmatch.intervals import mean_with_interval
+from seqmatch.jobs.allowed_models import allow_models
 from seqmatch.jobs.commands.demonstration_sets import resolve_dataset
 from seqmatch.jobs.commands.follow import follow, outcome
-from seqmatch.jobs.commands.policies import add_allowed_models
 from seqmatch.jobs.commands.run_evaluation import RunScore, as_json, score_run
-from seqmatch.jobs.commands.store_access import add_data_dir, opened_store
+from seqmatch.jobs.commands.store_access import opened_store
 from seqmatch.jobs.queueing import new_run
 from seqmatch.jobs.supervisor import ensure_runner
 from storage import RunStore
@@ -22,36 +21,18 @@ _EXAMPLE = "arithmetic"
 _OBJECTIVES = {"sft": "SFT", "sequence_match": "SequenceMatch"}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    add_data_dir(parser)
-    parser.add_argument(
-        "--seeds", type=_count, default=3, metavar="N", help="runs of each objective. Default: 3."
-    )
-    parser.add_argument(
-        "--num-steps", type=_count, metavar="STEPS", help="instead of the example's own"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="write the results too: .json all numbers, anything else the table as Markdown",
-    )
-    add_allowed_models(parser)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Trains, measures and prints; 1 where a run did not complete."""
     with opened_store(arguments) as store:
         queued = _queue(store, arguments)
         print(f"{len(queued)} runs queued in {arguments.data_dir}", file=sys.stderr)
+        allow_models(store, arguments.allow_model)
         ensure_runner(arguments.data_dir)
         ended = follow(store, [run.id for run in queued])
         completed = [run for run in ended if run.status is RunStatus.COMPLETED]
         for each in ended:
             print(outcome(each), file=sys.stderr)
-        print("measuring on the held-out prompts", file=sys.stderr)
-        scores = [score_run(store, each, arguments, None, 0) for each in completed]
+        scores = _measured(store, completed, arguments)
     if scores:
         table = markdown_table(scores)
         print(table)
@@ -60,6 +41,17 @@ def run(arguments: argparse.Namespace) -> int:
             text = as_json(scores) + "\n" if is_json else table + "\n"
             arguments.output.write_text(text, encoding="utf-8")
     return 0 if len(completed) == len(ended) else 1
+
+
+def _measured(
+    store: RunStore, runs: Sequence[RunRecord], arguments: argparse.Namespace
+) -> list[RunScore]:
+    scores = []
+    for number, run in enumerate(runs, start=1):
+        print(f"measuring {number} of {len(runs)}: {run.name}", file=sys.stderr)
+        # A seed's runs share random numbers; seeds do not, or the intervals would be too narrow.
+        scores.append(score_run(store, run, arguments, None, run.seed))
+    return scores
 
 
 def markdown_table(scores: Sequence[RunScore]) -> str:
@@ -117,10 +109,3 @@ def _cell(
 
 def _minutes(seconds: float | None) -> float | None:
     return None if seconds is None else seconds / 60.0
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is below 1")
-    return count

@@ -2,25 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from seqmatch.jobs.commands.policies import add_allowed_models
 from seqmatch.jobs.commands.run_evaluation import RunScore, as_json, score_run
-from seqmatch.jobs.commands.store_access import add_data_dir, find_run, opened_store
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    add_data_dir(parser)
-    parser.add_argument("run", nargs="+", metavar="RUN", help="a run: its id or its name")
-    parser.add_argument(
-        "--num-prompts", type=int, metavar="N", help="held-out prompts; all where it is left out"
-    )
-    parser.add_argument(
-        "--sampling-seed", type=int, default=0, metavar="SEED", help="of the random numbers"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the numbers as JSON")
-    add_allowed_models(parser)
+from seqmatch.jobs.commands.store_access import find_run, opened_store
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,33 +8,13 @@ from dataclasses import asdict
 from pydantic import ValidationError
 
 from seqmatch.config import DecodingConfig
-from seqmatch.config_flags import add_config_flags, settings_given, validation_message
+from seqmatch.config_flags import settings_given, validation_message
 from seqmatch.generation import UniformSource, generate, to_trace
-from seqmatch.jobs.commands.policies import add_allowed_models, base_policy, run_policy
-from seqmatch.jobs.commands.store_access import CommandError, add_data_dir, find_run, opened_store
+from seqmatch.jobs.commands.policies import base_policy, run_policy
+from seqmatch.jobs.commands.store_access import CommandError, find_run, opened_store
 from seqmatch.policy import Policy
 from seqmatch.reporting import Trace
 from seqmatch.text import render_prompt
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the command's arguments."""
-    add_data_dir(parser)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", metavar="RUN", help="a run: its id, the start of it, or its name")
-    which.add_argument("--base-model", metavar="NAME", help="a base model, nothing trained")
-    parser.add_argument(
-        "--prompt", action="append", required=True, metavar="TEXT", help="a prompt; repeatable"
-    )
-    parser.add_argument(
-        "--backspace",
-        choices=("both", "with", "without"),
-        default="both",
-        help="decode with the backspace action, without it, or both. Default: %(default)s.",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object for each answer")
-    add_allowed_models(parser)
-    add_config_flags(parser, DecodingConfig)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.run is not None:
             policy = run_policy(store, find_run(store, arguments.run), arguments)
         else:
-            policy = base_policy(arguments.base_model, arguments)
+            policy = base_policy(store, arguments.base_model, arguments)
         for backspace, trace in _answers(policy, decoding, arguments):
             if arguments.json:
                 print(json.dumps({"backspace": backspace, **asdict(trace)}))

@@ -16,7 +16,6 @@ from storage.records import ControlRequest, RunRecord, RunStatus
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    add_data_dir(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="list the runs, the newest first")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -30,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     delete = actions.add_parser("delete", help="put a run aside; `restore` brings it back")
     delete.add_argument("--purge", action="store_true", help="delete its files too, for good")
     restore = actions.add_parser("restore", help="bring a deleted run back")
-    for each in (show, stop, resume, follow_it, delete, restore):
+    on_one = (show, stop, resume, follow_it, delete, restore)
+    add_data_dir(parser, (listing, *on_one))
+    for each in on_one:
         each.add_argument("run", metavar="RUN", help="its id, the start of it, or its name")
 
 

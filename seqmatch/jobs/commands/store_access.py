@@ -17,14 +17,36 @@ class CommandError(SeqMatchError, ValueError):
     """An argument names nothing, or more than one thing, or something that cannot be used."""
 
 
-def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """Adds --data-dir."""
+def add_data_dir(
+    parser: argparse.ArgumentParser, actions: Sequence[argparse.ArgumentParser] = ()
+) -> None:
+    """Adds --data-dir to a command, and to its actions, so that it may stand before or after."""
+    for each in (parser, *actions):
+        each.add_argument(
+            "--data-dir",
+            type=Path,
+            # An action that does not get it leaves what the command got.
+            default=Path("seqmatch-data") if each is parser else argparse.SUPPRESS,
+            metavar="FOLDER",
+            help="the data directory that the application uses too. Default: seqmatch-data.",
+        )
+
+
+def add_allowed_models(parser: argparse.ArgumentParser) -> None:
+    """Adds --allow-model."""
     parser.add_argument(
-        "--data-dir",
-        type=Path,
-        default=Path("seqmatch-data"),
-        metavar="FOLDER",
-        help="the data directory that the application uses too. Default: %(default)s.",
+        "--allow-model",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a folder or hub id that may be loaded besides the built-in models; repeatable",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Adds --device."""
+    parser.add_argument(
+        "--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda or cuda:1"
     )
 
 

@@ -16,9 +16,15 @@ from seqmatch.config_flags import (
     settings_given,
 )
 from seqmatch.examples import EXAMPLES
+from seqmatch.jobs.allowed_models import allow_models, model_location
 from seqmatch.jobs.commands.demonstration_sets import resolve_dataset
 from seqmatch.jobs.commands.follow import follow, outcome
-from seqmatch.jobs.commands.store_access import CommandError, add_data_dir, opened_store
+from seqmatch.jobs.commands.store_access import (
+    CommandError,
+    add_allowed_models,
+    add_data_dir,
+    opened_store,
+)
 from seqmatch.jobs.queueing import new_run
 from seqmatch.jobs.supervisor import ensure_runner
 from storage.records import RunStatus
@@ -27,6 +33,7 @@ from storage.records import RunStatus
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments: those of its own, and one for each setting of a run."""
     add_data_dir(parser)
+    add_allowed_models(parser)
     parser.add_argument(
         "--data",
         nargs="+",
@@ -55,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.print_config:
             print(config.model_dump_json(indent=1))
             return 0
+        allow_models(store, arguments.allow_model)
         queued = store.runs.create(new_run(config, dataset))
         ensure_runner(arguments.data_dir)
         if arguments.detach:
@@ -73,6 +81,8 @@ def requested_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     trains is its default (LoRA, or the whole model for one from scratch).
     """
     given = settings_given(arguments)
+    if "base_model" in given:
+        given["base_model"] = model_location(given["base_model"])
     if arguments.config is not None:
         return merge_settings(_read_settings(arguments.config), given)
     kind = given.get("objective", {}).get("kind", "sft")
