@@ -54,15 +54,20 @@ def prepare_rows(
     check_trainable(train, policy.space.eos_id)
     return TrainingRows(
         train=train,
-        held_out=held_out_rows(config, demonstrations, policy),
+        held_out=held_out_rows(config, demonstrations, policy, reporter),
         noise_ids=noise_ids(config.objective.corruption, policy),
     )
 
 
 def held_out_rows(
-    config: RunConfig, demonstrations: Sequence[Demonstration], policy: Policy
+    config: RunConfig,
+    demonstrations: Sequence[Demonstration],
+    policy: Policy,
+    reporter: Reporter | None = None,
 ) -> HeldOutRows:
     """Returns the held-out rows of a run, in an order drawn with the split's seed.
+
+    A reporter is told of rows over the limit on length.
 
     Raises:
         DemonstrationError: None is left within the limit on length.
@@ -70,7 +75,11 @@ def held_out_rows(
     _, indices = split(demonstrations, config.data.heldout_fraction, config.data.split_seed)
     order = generator(config.data.split_seed, "held-out order").permutation(len(indices))
     shuffled = [indices[at] for at in order]
-    tokenized, _ = _within_limit(config, _tokenized(demonstrations, shuffled, policy), policy)
+    tokenized, what_happened = _within_limit(
+        config, _tokenized(demonstrations, shuffled, policy), policy
+    )
+    if what_happened and reporter is not None:
+        reporter.event("warning", "held_out_rows_over_limit", f"held-out rows: {what_happened}")
     return HeldOutRows(
         demonstrations=tuple(demonstrations[row.index] for row in tokenized),
         tokenized=tokenized,

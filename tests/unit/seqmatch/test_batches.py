@@ -14,12 +14,14 @@ from seqmatch.batches import (
 )
 from seqmatch.config import RunConfig
 from seqmatch.config_flags import merge_settings, run_config
+from seqmatch.demonstrations import split
 from seqmatch.errors import ConfigError
 from seqmatch.examples import EXAMPLES
 from seqmatch.objectives import CorruptionConfig
 from seqmatch.policy import Policy, load_policy
 from seqmatch.reporting import NullReporter
 from seqmatch.seeding import generator
+from seqmatch.types import Demonstration
 
 DEMONSTRATIONS = EXAMPLES["arithmetic"].load()[:60]
 
@@ -74,6 +76,32 @@ def test_training_and_held_out_rows_share_no_prompt(policy: Policy) -> None:
         rows.held_out.tokenized, rows.held_out.demonstrations, strict=True
     ):
         assert DEMONSTRATIONS[row.index] is demonstration
+
+
+class _Events(NullReporter):
+    """Keeps what a person should know."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def event(self, level: str, code: str, message: str) -> None:
+        self.events.append((code, message))
+
+
+@pytest.mark.parametrize("too_long", ["drop", "cut"])
+def test_held_out_rows_over_the_limit_are_told_of_too(policy: Policy, too_long: str) -> None:
+    reporter = _Events()
+    config = _config(data={"dataset": "x", "max_tokens": 12, "too_long": too_long})
+    rows = [Demonstration(f"{n}?", "9" * (20 if n % 2 else 3), group=f"{n}") for n in range(60)]
+    _, held_out = split(rows, config.data.heldout_fraction, config.data.split_seed)
+    num_long = sum(index % 2 for index in held_out)
+
+    prepare_rows(config, rows, policy, reporter)
+
+    told = dict(reporter.events)["held_out_rows_over_limit"]
+    assert 0 < num_long < len(held_out)
+    assert f"{num_long} of {len(held_out)} rows have more than 12 tokens" in told
+    assert (f"{num_long} were left out" in told) == (too_long == "drop")
 
 
 def test_noise_tokens_are_those_of_the_text(policy: Policy) -> None:
