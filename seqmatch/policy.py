@@ -127,7 +127,8 @@ class Policy(nn.Module):
         `V` is the logsumexp over the actions that exist in the state: without backspace where
         `batch.can_delete` is False. Beyond each row's N all values are 0.
 
-        Source: arXiv 2306.05426, section 3.2 (single-pass processing); see method.md A.5-A.6.
+        Source: Cundy & Ermon (arXiv 2306.05426), masking; docs/method.md, "One pass for all
+        states".
         """
         mask = None if batch.attends is None else additive_mask(batch, self.dtype)
         hidden = self.hidden_states(batch.input_ids, batch.position_ids, mask)

@@ -53,8 +53,8 @@ def to_trajectory(rollout: Rollout, space: ActionSpace, born_at_step: int = 0) -
     """Returns the episode as a trajectory: the labels are the actions themselves.
 
     Where a limit ended the episode, the environment forces the stop token at the last step while
-    the label stays what the policy chose (method.md A.6, D22), so every trajectory ends in a
-    terminal state.
+    the label stays what the policy chose (docs/method.md, "Corruption"), so every trajectory ends
+    in a terminal state.
     """
     pushes = rollout.actions if rollout.is_finished else (*rollout.actions[:-1], space.eos_id)
     return Trajectory(

@@ -91,7 +91,8 @@ class SequenceMatchConfig(Frozen):
 def beta_at(step: int, num_steps: int, config: SequenceMatchConfig) -> float:
     """Returns the weight beta of the imitation term at a step.
 
-    1 during the warm-up, then linear down to `final_beta` at the last step:
+    1 during the warm-up, then linear down to `final_beta` when all steps are done, which is one
+    step after the last update:
     beta = 1 - (1 - final_beta) (step - w) / (num_steps - w), w = warmup_fraction num_steps.
 
     Args:
