@@ -22,7 +22,12 @@ def test_a_queued_run_is_trained_to_its_end(shop: Shop) -> None:
     assert [a.kind for a in shop.store.artifacts.list(run.id)] == ["adapter_zip"]
     sample = json.loads(shop.store.notes.samples(run.id, 10)[0].payload_json)
     assert sample["text"] == "ab"
+    shop.store.runs.requeue(run.id, num_steps=50)  # a finished run may go further
+    shop.ensure_runner()
+    assert shop.finished(run.id).step == 50
+    assert list(shop.curve(run.id)) == list(range(1, 51))
     assert runner.wait(timeout=30) == 0  # nothing to do, and no page is open
+    assert shop.runners[-1].wait(timeout=30) == 0  # another one, where the first had gone
     shop.assert_nothing_left()
     assert shop.processes() == []
 
