@@ -66,7 +66,7 @@ def test_every_pin_is_exact() -> None:
 
 
 def test_files_named_in_documents_exist() -> None:
-    missing = {}
+    missing: dict[str, list[str]] = {}
     for document in [*tracked("*.md")]:
         text = document.read_text(encoding="utf-8")
         for name in re.findall(

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -69,7 +70,7 @@ class Shop:
             self.start_runner()
 
     def queue(
-        self, name: str = "quiet", *, num_steps: int = 40, seed: int = 0, **more
+        self, name: str = "quiet", *, num_steps: int = 40, seed: int = 0, **more: Any
     ) -> RunRecord:
         config = RunConfig.model_validate(
             {

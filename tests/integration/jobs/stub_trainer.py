@@ -12,6 +12,7 @@ import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,9 @@ STEP_SECONDS = 0.01
 FAMILY = "import time; time.sleep(600)"
 
 
-def train(config, demonstrations, *, run_dir, reporter, **_):
+def train(
+    config: Any, demonstrations: Any, *, run_dir: Path, reporter: Any, **_: Any
+) -> SimpleNamespace:
     reporter.phase("training")
     name = config.name
     if "family" in name:
@@ -67,17 +70,17 @@ def misbehave(name: str, step: int) -> None:
             print("x" * 4000)
 
 
-def fresh(seed: int):
+def fresh(seed: int) -> tuple[Any, np.random.Generator, int]:
     return np.zeros(8), np.random.default_rng(seed), 0
 
 
-def save(folder: Path, weights, rng, step: int) -> None:
+def save(folder: Path, weights: Any, rng: np.random.Generator, step: int) -> None:
     np.savez(folder / "weights.npz", weights=weights)
     state = {"step": step, "rng": rng.bit_generator.state}
     (folder / "state.json").write_text(json.dumps(state))
 
 
-def restored(folder: Path):
+def restored(folder: Path) -> tuple[Any, np.random.Generator, int]:
     state = json.loads((folder / "state.json").read_text())
     rng = np.random.default_rng()
     rng.bit_generator.state = state["rng"]

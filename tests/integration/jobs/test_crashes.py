@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 import pytest
@@ -108,7 +109,7 @@ def test_a_run_that_dies_each_time_is_given_up_and_says_so(shop: Shop) -> None:
     run = shop.queue(num_steps=100_000, checkpoints={"every": 100_000})
     shop.start_runner()
     for attempt in range(1, 5):
-        until(lambda attempt=attempt: trains(shop, run.id, attempt), f"attempt {attempt} trains")
+        until(partial(trains, shop, run.id, attempt), f"attempt {attempt} trains")
         kill_trainer(shop, run.id)
     done = shop.finished(run.id)
     assert (done.status, done.error_kind, done.num_crashes) == (RunStatus.FAILED, "killed:9", 4)

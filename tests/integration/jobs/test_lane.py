@@ -91,7 +91,9 @@ def test_rows_are_shown_and_measured(shop: Shop) -> None:
         ("prepare_model", '{"name": "gpt-9"}', "unknown packaged model"),
     ],
 )
-def test_a_task_that_cannot_be_done_says_why(shop, kind, payload, words) -> None:
+def test_a_task_that_cannot_be_done_says_why(
+    shop: Shop, kind: str, payload: str, words: str
+) -> None:
     task = shop.store.tasks.submit(kind, payload)
     assert Lane(shop.store).work_on_next()
     ended = shop.store.tasks.get(task.id)

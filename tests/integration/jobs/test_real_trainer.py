@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,15 @@ from seqmatch.jobs.task_types import GenerateChunk, GenerateRequest, PolicyRef
 from seqmatch.jobs.worker import TRAINER
 from storage.records import RunStatus, TaskStatus
 from tests.integration.jobs.shop import Shop, until
+
+
+def _is_saved_or_over(shop: Shop, run_id: str, saved: Path) -> bool:
+    return saved.exists() or shop.run(run_id).status.is_final
+
+
+def _has_another_trainer(shop: Shop, run_id: str, pid: int) -> bool:
+    return shop.trainer_pid(run_id) != pid
+
 
 # How long something took, or how much it needed, differs between any two runs.
 TIMED = ("system/",)
@@ -43,11 +53,11 @@ def test_a_killed_run_ends_with_the_curves_of_its_twin_and_answers(tmp_path: Pat
         folder = shop.store.run_dir(run_id) / "checkpoints"
         for step in (6, 12):
             saved = folder / f"step-{step:08d}"
-            until(lambda saved=saved: saved.exists() or shop.run(run_id).status.is_final, "saved")
+            until(partial(_is_saved_or_over, shop, run_id, saved), "saved")
             pid = shop.trainer_pid(run_id)
             if pid is not None and not shop.run(run_id).status.is_final:
                 os.kill(pid, signal.SIGKILL)
-                until(lambda pid=pid: shop.trainer_pid(run_id) != pid, "another trainer is there")
+                until(partial(_has_another_trainer, shop, run_id, pid), "another trainer is there")
         done = shop.finished(run_id, 120)
         assert done.status is RunStatus.COMPLETED, done.error_message
         assert curves(shop, run_id) == curves(shop, twin)

@@ -2,12 +2,17 @@
 
 import json
 import subprocess
+from functools import partial
 
 import pytest
 
 from seqmatch.jobs.supervisor import hold_web_lock
 from storage.records import ControlRequest, RunStatus
 from tests.integration.jobs.shop import Shop, until
+
+
+def _has_begun(shop: Shop, run_id: str) -> bool:
+    return shop.run(run_id).step >= 3
 
 
 def test_a_queued_run_is_trained_to_its_end(shop: Shop) -> None:
@@ -53,7 +58,7 @@ def test_stop_discards_stop_and_save_saves_and_both_can_be_resumed(shop: Shop) -
     for control in (ControlRequest.STOP, ControlRequest.STOP_AND_SAVE):
         run = shop.queue(num_steps=10_000, checkpoints={"every": 100_000})
         shop.ensure_runner()
-        until(lambda run=run: shop.run(run.id).step >= 3, "training began")
+        until(partial(_has_begun, shop, run.id), "training began")
         shop.store.runs.request(run.id, control)
         done = shop.finished(run.id)
         assert (done.status, done.num_crashes) == (RunStatus.CANCELLED, 0)

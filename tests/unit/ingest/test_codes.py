@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 
 from seqmatch.errors import UnknownNameError
-from seqmatch.ingest.codes import PROBLEM_CODES, get_code
+from seqmatch.ingest.codes import PROBLEM_CODES, ProblemCode, get_code
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs/demonstrations.md"
 
 
 @pytest.mark.parametrize("code", PROBLEM_CODES.values(), ids=lambda code: code.code)
-def test_a_code_has_a_severity_and_one_sentence(code: object) -> None:
-    assert get_code(code.code) is code  # type: ignore[attr-defined]
-    assert re.fullmatch(r"[EWI]\d{3}", code.code)  # type: ignore[attr-defined]
-    sentence = code.sentence  # type: ignore[attr-defined]
+def test_a_code_has_a_severity_and_one_sentence(code: ProblemCode) -> None:
+    assert get_code(code.code) is code
+    assert re.fullmatch(r"[EWI]\d{3}", code.code)
+    sentence = code.sentence
     assert sentence[0].isupper()
     assert sentence.endswith(".")
-    assert code.severity in ("error", "warning", "info")  # type: ignore[attr-defined]
+    assert code.severity in ("error", "warning", "info")
 
 
 def test_the_document_lists_the_codes_with_their_sentences() -> None:

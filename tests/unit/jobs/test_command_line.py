@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +13,10 @@ from seqmatch.jobs.environment import child_environment
 from storage import RunStore
 from storage.records import Claim, RunStatus
 
+Capture = pytest.CaptureFixture[str]
 
-def _call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+
+def _call(capsys: Capture, *argv: str) -> tuple[int, str, str]:
     try:
         code = main(argv)
     except SystemExit as ended:
@@ -30,14 +33,16 @@ def _call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str
         (["runs", "--data-dirr", "x", "list"], "--data-dir"),
     ],
 )
-def test_an_unknown_flag_is_one_line_with_the_nearest(capsys, argv, meant) -> None:
+def test_an_unknown_flag_is_one_line_with_the_nearest(
+    capsys: Capture, argv: list[str], meant: str
+) -> None:
     code, out, err = _call(capsys, *argv)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert f"did you mean {meant}?" in err
 
 
-def test_hyphens_stand_for_underscores(capsys, tmp_path) -> None:
+def test_hyphens_stand_for_underscores(capsys: Capture, tmp_path: Path) -> None:
     folder = ["--data_dir", str(tmp_path / "d")]
     flags = ["--optimization.num-steps=7", "--optimization.batch-size", "3", "--print-config"]
     code, out, err = _call(capsys, "train", "--data", "arithmetic", *folder, *flags)
@@ -46,7 +51,9 @@ def test_hyphens_stand_for_underscores(capsys, tmp_path) -> None:
     assert '"batch_size": 3' in out
 
 
-def test_the_data_directory_may_stand_after_the_action(capsys, tmp_path, monkeypatch) -> None:
+def test_the_data_directory_may_stand_after_the_action(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for argv in (["runs", "list", "--data-dir", "a"], ["runs", "--data-dir", "a", "list"]):
         assert _call(capsys, *argv)[0] == 0

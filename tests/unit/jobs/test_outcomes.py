@@ -1,6 +1,7 @@
 """What becomes of a run, from the files that its attempt left."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,9 @@ LEFT = {"exit_code": 7, "signal": None, "peak_memory_bytes": 1 << 20, "num_oom_k
         ({"status": "interrupted"}, LEFT, "interrupted", "system", True),
     ],
 )
-def test_deaths_are_told_apart(tmp_path, result, ended, kind, words, may_retry) -> None:
+def test_deaths_are_told_apart(
+    tmp_path: Path, result: Any, ended: Any, kind: str, words: str, may_retry: bool
+) -> None:
     if result is not None:
         write_json(result_path(tmp_path, 1), result)
     if ended is not None:

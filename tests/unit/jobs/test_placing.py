@@ -56,7 +56,9 @@ def test_small_models_get_one_thread() -> None:
     assert trainer_threads("/models/mine", 8, 1) == 8
 
 
-def test_the_operators_list_is_one(store: RunStore, tmp_path: Path, monkeypatch) -> None:
+def test_the_operators_list_is_one(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny").mkdir()
     assert allowed_models(store) == ()

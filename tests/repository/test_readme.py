@@ -1,0 +1,29 @@
+"""The README names what there is: every objective, divergence, page and command."""
+
+from pathlib import Path
+
+import pytest
+
+from seqmatch.divergences import DIVERGENCES
+from seqmatch.objectives.catalogue import OBJECTIVES
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [*OBJECTIVES, *DIVERGENCES])
+def test_the_tables_name_every_registered_objective_and_divergence(name: str) -> None:
+    assert f"| `{name}`" in README
+
+
+@pytest.mark.parametrize("page", ["Demonstrations", "Train", "Runs", "Run", "Compare"])
+def test_the_table_of_pages_is_complete(page: str) -> None:
+    assert f"| {page} |" in README
+
+
+def test_the_pictures_exist() -> None:
+    pictures = [part.split(")")[0] for part in README.split("](")[1:]]
+    local = [name for name in pictures if name.startswith("docs/")]
+    missing = [name for name in local if not (ROOT / name).exists()]
+    assert local
+    assert not missing
