@@ -156,9 +156,10 @@ class Watch:
     def _console(self, kind: str, text: str) -> None:
         if kind != "error":
             return
-        # A page that is left while it asks for something aborts that request, and says so: an
-        # abort is a problem only where no other page follows.
-        (self._aborts if "AbortError" in text else self.problems).append(f"console: {text}")
+        # A page that is left while it asks for something aborts that request, and says so, or that
+        # the connection failed: either is a problem only where no other page follows.
+        is_abort = "AbortError" in text or "Connection errored out" in text
+        (self._aborts if is_abort else self.problems).append(f"console: {text}")
 
     def _request(self, url: str) -> None:
         parts = urlsplit(url)
