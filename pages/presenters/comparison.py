@@ -38,6 +38,8 @@ class Answer:
     text: str = ""
     error: str = ""
     """Why there is no answer; empty where there is one."""
+    has_backspace: bool = True
+    """False where the policy has no such action; known once it is done."""
 
     @property
     def counts(self) -> TraceCounts:
@@ -65,6 +67,7 @@ def gather(request: GenerateRequest, chunks: Iterable[GenerateChunk]) -> Answers
             answer.text = chunk.text or ""
             answer.error = chunk.error or ""
             answer.is_finished = chunk.is_finished is not False
+            answer.has_backspace = chunk.has_backspace is not False
     return answers
 
 
@@ -98,7 +101,7 @@ def table_rows(answers: Iterable[Answer]) -> list[list[str | int]]:
         [
             answer.prompt,
             answer.policy,
-            "on" if answer.backspace else "off",
+            _mode(answer),
             answer.text if answer.is_done else "".join(_standing(answer)),
             _ending(answer),
             answer.counts.num_actions,
@@ -137,16 +140,21 @@ def _plain(value: str | int) -> str | int:
 
 def _column(answer: Answer, upto: int | None) -> str:
     counts = trace_counts(answer.cells, upto)
-    mode = "with backspace" if answer.backspace else "without backspace"
     state = "" if answer.is_done else '<span class="compare-live">writing …</span>'
     body = _body(answer, upto)
     return (
         f'<article class="compare-column"><header><strong>{escape(answer.policy)}</strong>'
-        f'<span class="compare-mode">{mode}</span>{state}</header>{body}'
+        f'<span class="compare-mode">{_mode(answer)}</span>{state}</header>{body}'
         f'<p class="compare-counts">{_count(counts.num_actions, "action")} · '
         f"{_count(counts.num_deletions, 'deletion')} · "
         f"{_count(counts.num_tokens, 'token')}</p></article>"
     )
+
+
+def _mode(answer: Answer) -> str:
+    if not answer.backspace:
+        return "without backspace"
+    return "with backspace" if answer.has_backspace else "has no backspace action"
 
 
 def _body(answer: Answer, upto: int | None) -> str:

@@ -122,6 +122,7 @@ class _Answers:
             num_actions=len(rollout.actions),
             num_deletions=rollout.actions.count(backspace_id),
             num_tokens=len(standing),
+            has_backspace=self.policy.space.has_backspace,
         )
 
 

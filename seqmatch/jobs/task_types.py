@@ -63,6 +63,8 @@ class GenerateChunk(Frozen):
     num_deletions: int | None = None
     num_tokens: int | None = None
     """In the last chunk: tokens that stand at the end, the stop token among them."""
+    has_backspace: bool | None = None
+    """In the last chunk: False where the policy has no such action, whatever was asked for."""
     error: str | None = None
     """Why this policy gave no answer; the other policies go on."""
 

@@ -56,6 +56,7 @@ def test_answers_are_streamed_and_a_missing_policy_is_told_in_its_place(shop: Sh
     # A base model has no backspace: with the same random numbers both modes answer the same.
     texts = {(c.prompt_index, c.backspace): c.text for c in last if c.policy_index == 1}
     assert texts[0, True] == texts[0, False]
+    assert {c.policy_index: c.has_backspace for c in last} == {0: None, 1: False}
 
 
 def test_rows_are_shown_and_measured(shop: Shop) -> None:

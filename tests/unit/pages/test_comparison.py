@@ -72,9 +72,9 @@ def test_the_table_has_a_row_for_each_answer_and_says_how_it_ended() -> None:
     rows = table_rows(gather(REQUEST, pieces).values())
     assert len(rows) == 8
     endings = {(row[0], row[1], row[2]): row[4] for row in rows}
-    assert endings["1+1=", "run", "on"] == "limit reached"
-    assert endings[HOSTILE, "run", "on"] == "failed"
-    assert endings["1+1=", "run", "off"] == "not yet"
+    assert endings["1+1=", "run", "with backspace"] == "limit reached"
+    assert endings[HOSTILE, "run", "with backspace"] == "failed"
+    assert endings["1+1=", "run", "without backspace"] == "not yet"
 
 
 def test_a_csv_keeps_texts_and_starts_no_formula() -> None:
