@@ -52,6 +52,7 @@ def build(context: AppContext) -> None:
         with gr.Column(scale=2, min_width=320, elem_classes=["train-aside"]):
             estimate, problems, start, status, command = _build_start()
     again = gr.Timer(1.0, active=False)
+    settled = gr.Timer(0.5, active=False)
     fields = [controls[item.path] for item in train_actions.FIELDS]
     inputs = [*(controls[path] for path in train_actions.FIXED), *fields]
     shown: list[Any] = [controls["seed"], *cards, note, prepare, estimate, command, problems]
@@ -64,7 +65,12 @@ def build(context: AppContext) -> None:
         handler(train_actions.prefill, context),
         outputs=[empty, *inputs, parent],
         **QUIET,
-    ).then(refresh, inputs, shown, **QUIET)
+    ).then(refresh, inputs, shown, **QUIET).then(handler(_timer, True), None, settled, **QUIET)
+    # Filling the form fires the change events of its texts, and an answer to half-filled values
+    # may come last: once all values stand, the form is read once more.
+    settled.tick(handler(_timer, False), None, settled, **QUIET).then(
+        refresh, inputs, shown, **QUIET
+    )
     gr.on(
         [start.click, again.tick],
         handler(train_actions.start, context),
@@ -73,6 +79,10 @@ def build(context: AppContext) -> None:
         **QUIET,
     ).then(None, address, js=GO_TO)
     model_preparation.wire(context, prepare, prepared, (refresh, inputs, shown))
+
+
+def _timer(is_active: bool) -> gr.Timer:
+    return gr.Timer(active=is_active)
 
 
 def _build_sources(

@@ -2,7 +2,10 @@
 
 import asyncio
 import stat
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from fastapi import HTTPException
@@ -10,12 +13,19 @@ from fastapi import HTTPException
 from pages import auth
 from seqmatch.errors import ConfigError
 
+Value = TypeVar("Value")
 PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "_N", 16)
+
+
+def _result(coroutine: Coroutine[Any, Any, Value]) -> Value:
+    # In a thread of its own: another test's browser may keep a loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class Clock:
@@ -74,29 +84,29 @@ def test_short_passwords_and_odd_names_are_refused(tmp_path: Path) -> None:
 
 def test_the_right_password_signs_in() -> None:
     sign_in = _sign_in({"ada": auth.hash_password(PASSWORD)}, Clock())
-    assert asyncio.run(sign_in.check("ada", PASSWORD))
-    assert not asyncio.run(sign_in.check("ada", "wrong"))
-    assert not asyncio.run(sign_in.check("eve", PASSWORD))
+    assert _result(sign_in.check("ada", PASSWORD))
+    assert not _result(sign_in.check("ada", "wrong"))
+    assert not _result(sign_in.check("eve", PASSWORD))
 
 
 def test_failures_make_the_next_attempt_wait_even_with_the_right_password() -> None:
     clock = Clock()
     sign_in = _sign_in({"ada": auth.hash_password(PASSWORD)}, clock)
     for _ in range(5):
-        assert not asyncio.run(sign_in.check("ada", "wrong"))
+        assert not _result(sign_in.check("ada", "wrong"))
     with pytest.raises(HTTPException) as refused:
-        asyncio.run(sign_in.check("ada", PASSWORD))
+        _result(sign_in.check("ada", PASSWORD))
     assert refused.value.status_code == 429
     clock.now += 301
-    assert asyncio.run(sign_in.check("ada", PASSWORD))
+    assert _result(sign_in.check("ada", PASSWORD))
 
 
 def test_failures_on_many_names_slow_their_address_down() -> None:
     sign_in = _sign_in({"ada": auth.hash_password(PASSWORD)}, Clock())
     for number in range(5):
-        assert not asyncio.run(sign_in.check(f"user{number}", "wrong"))
+        assert not _result(sign_in.check(f"user{number}", "wrong"))
     with pytest.raises(HTTPException):
-        asyncio.run(sign_in.check("user9", "wrong"))
+        _result(sign_in.check("user9", "wrong"))
 
 
 def test_the_command_makes_a_password_once(
@@ -106,5 +116,5 @@ def test_the_command_makes_a_password_once(
     assert auth.main(["add", "ada", "--file", str(path), "--generate"]) == 0
     shown = capsys.readouterr().out
     password = shown.split("shown this once: ")[1].split()[0]
-    assert asyncio.run(auth.SignIn(auth.read_users(path)).check("ada", password))
+    assert _result(auth.SignIn(auth.read_users(path)).check("ada", password))
     assert auth.main(["add", "a/b", "--file", str(path), "--generate"]) == 2
