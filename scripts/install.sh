@@ -41,5 +41,5 @@ if [ -n "${PIP_INDEX_URL:-}" ]; then
     UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}
     export UV_DEFAULT_INDEX
 fi
-"$venv/bin/uv" pip install --python "$venv/bin/python" -r "$requirements" ||
+"$venv/bin/uv" pip install --system-certs --python "$venv/bin/python" -r "$requirements" ||
     "$venv/bin/python" -m pip install --disable-pip-version-check -r "$requirements"
