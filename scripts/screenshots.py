@@ -31,6 +31,8 @@ SETTLE_MS = 1500
 """Time for charts to be drawn and transitions to end; pictures are no test."""
 NUM_STEPS = 1500
 TRAINING_SECONDS = 3600.0
+SEED = 3
+"""With the example's own settings, the first answers take a digit back at this seed."""
 PROMPTS = ("123+456=", "407+385=", "738+594=", "866+357=", "509+974=")
 TRIES = 12
 
@@ -109,7 +111,7 @@ def views(browser: Browser, site: str, shown: Shown) -> Iterator[View]:
 
 def _compared(browser: Browser, site: str, runs: Sequence[str]) -> str:
     page = browser.new_page()
-    compare(page, site, runs, PROMPTS, has_base=False, max_new_tokens=8)
+    compare(page, site, runs, PROMPTS, has_base=False, max_new_tokens=8, seed=SEED)
     address = page.url.removeprefix(f"{site}/")
     page.close()
     return address
@@ -146,6 +148,7 @@ def _replay(page: Page) -> None:
     number = page.locator("#compare-replay input[type=number]")
     end = int(number.input_value())
     number.fill(str(max(end - 1, 1)))
+    page.locator("#compare-heldout button").first.click()
 
 
 def take(browser: Browser, site: str, view: View, path: Path, width: int, scheme: str) -> None:

@@ -67,6 +67,7 @@ def compare(
     *,
     has_base: bool = True,
     max_new_tokens: int = 16,
+    seed: int = 0,
 ) -> None:
     """Compares runs, and the small base model, with and without backspace, and waits for it."""
     page.goto(f"{site}/compare?runs={','.join(runs)}")
@@ -77,6 +78,7 @@ def compare(
         page.keyboard.press("Escape")
     page.locator("#compare-prompts textarea").fill("\n".join(prompts))
     page.locator("#compare-max_new_tokens input").fill(str(max_new_tokens))
+    page.locator("#compare-seed input").fill(str(seed))
     page.locator("#compare-start").click()
     answers = 2 * (len(runs) + has_base) * len(prompts)
     expect(page.locator("#compare-status")).to_contain_text(
