@@ -16,7 +16,7 @@ from pages.application import build_app, server_settings
 from pages.auth import read_users
 from pages.page import AppContext
 from pages.prepared_models import is_prepared
-from pages.sharing import WARNING, check_reach, share
+from pages.sharing import WARNING, check_port, check_reach, share
 from seqmatch.errors import ConfigError
 from seqmatch.jobs.allowed_models import allowed_models, set_allowed_models
 from seqmatch.jobs.supervisor import ensure_runner, hold_web_lock
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["GRADIO_TEMP_DIR"] = cache
     try:
         check_reach(given.host, given.share, given.auth)
+        check_port(given.host, given.port)
         users = read_users(given.auth) if given.auth else {}
         store = RunStore.open(given.data_dir)
         set_allowed_models(store, given.allow_model)

@@ -142,7 +142,8 @@ def settings_html(context: AppContext, run: RunRecord) -> tuple[str, str]:
     except ValidationError:
         words = "These settings were written by another version and cannot be shown as a list."
         return plain(words, "problem") + pre(run.config_json, "settings"), ""
-    return config_html(config, dataset.name if dataset else "gone"), equivalent_command(config)
+    command = equivalent_command(config, data_dir=context.data_dir)
+    return config_html(config, dataset.name if dataset else "gone"), command
 
 
 def sample_steps(context: AppContext, run: RunRecord) -> list[int]:

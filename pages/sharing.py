@@ -1,6 +1,7 @@
 """When the application may be reached by others, and the public link through Gradio's tunnel."""
 
 import ipaddress
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,23 @@ def check_reach(host: str, share: bool, users_file: Path | None) -> None:
         "  python -m pages.auth add NAME --file users.json\n"
         f"  python app.py {what} --auth users.json"
     )
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuses an address that another program listens on, or that is not this machine's.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"{host}:{port} cannot be listened on ({error}); another address: --port, --host"
+            ) from error
 
 
 def share(

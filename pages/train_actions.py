@@ -108,7 +108,7 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
         plain(model_note(base_model, prepared)),
         gr.update(visible=not prepared),
         _estimate(context, result.config, len(seeds)),
-        _command(result.config, seeds),
+        _command(context, result.config, seeds),
         plain(_problems_text(result.problems), "problem"),
         "",
         *(
@@ -264,11 +264,11 @@ def _estimate(context: AppContext, config: RunConfig | None, num_seeds: int) -> 
     return estimate_html(config, num_seeds, context.store.runs.list(limit=200), length)
 
 
-def _command(config: RunConfig | None, seeds: Sequence[int]) -> str:
+def _command(context: AppContext, config: RunConfig | None, seeds: Sequence[int]) -> str:
     if config is None:
         return "# appears when every field is right"
     configs = [config.model_copy(update={"seed": seed}) for seed in seeds]
-    return "\n".join(equivalent_command(one) for one in configs)
+    return "\n".join(equivalent_command(one, data_dir=context.data_dir) for one in configs)
 
 
 def _seed_hint(problem: str | None) -> str:

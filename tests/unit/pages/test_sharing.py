@@ -1,5 +1,6 @@
 """When others may reach the application, and what happens without a tunnel."""
 
+import socket
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 from gradio import networking
 
 import app
-from pages.sharing import check_reach, is_loopback, share
+from pages.sharing import check_port, check_reach, is_loopback, share
 from seqmatch.errors import ConfigError
 
 
@@ -83,3 +84,13 @@ def test_a_tunnel_that_never_answers_is_not_waited_for(monkeypatch: pytest.Monke
     released.set()
     assert problem is not None
     assert "no answer" in problem
+
+
+def test_a_port_in_use_is_told_with_what_to_do() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} cannot .* --port"):
+            check_port("127.0.0.1", port)
+    check_port("127.0.0.1", port)

@@ -2,9 +2,11 @@
 
 import argparse
 import shlex
+from pathlib import Path
 
 import pytest
 
+from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import DecodingConfig, RunConfig
 from seqmatch.config_flags import (
     add_config_flags,
@@ -14,6 +16,7 @@ from seqmatch.config_flags import (
     settings_given,
 )
 from seqmatch.errors import ConfigError
+from seqmatch.jobs.commands import train
 
 
 def _parser(model: type = RunConfig) -> argparse.ArgumentParser:
@@ -111,3 +114,26 @@ def test_the_equivalent_command_gives_the_same_config(settings: str) -> None:
 
     assert command[:6] == ["python", "-m", "seqmatch", "train", "--data", "x"]
     assert _config(shlex.join(command[6:])) == config
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+@pytest.mark.parametrize("base_model", [*BASE_MODELS, "owner/model"])
+def test_the_equivalent_command_says_what_is_trained(
+    base_model: str, kind: str, tmp_path: Path
+) -> None:
+    config = _config(f"--base_model {base_model} --adapter.kind {kind}")
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    train.add_arguments(parser)
+
+    command = shlex.split(equivalent_command(config, data_dir=tmp_path))
+    arguments = parser.parse_args(command[4:])
+    settings = merge_settings(train.requested_settings(arguments), {"data": {"dataset": "x"}})
+
+    assert run_config(settings) == config
+    assert arguments.data_dir == tmp_path
+
+
+def test_the_equivalent_command_leaves_out_the_usual_folder() -> None:
+    command = equivalent_command(_config(""), data_dir=Path("seqmatch-data").resolve())
+
+    assert "--data-dir" not in command
