@@ -189,7 +189,7 @@ def check_start(context: AppContext, config: RunConfig) -> Check:
         return Check("Checking the demonstrations with this model's tokenizer …", is_waiting=True)
     if task.status is not TaskStatus.COMPLETED:
         return Check(f"The demonstrations could not be checked. {failure(task)}")
-    return Check(_refusal(result_of(context.store, task.id, LengthSummaryResult), config))
+    return Check(result_of(context.store, task.id, LengthSummaryResult).refusal)
 
 
 def start(context: AppContext, parent_id: str, *raw: Value) -> list[Any]:
@@ -232,11 +232,6 @@ def _create(context: AppContext, config: RunConfig, seeds: Sequence[int], parent
     ]
     context.ensure_runner()
     return link("run", run=runs[0].id) if len(runs) == 1 else link("runs")
-
-
-def _refusal(summary: LengthSummaryResult, config: RunConfig) -> str:
-    del config
-    return summary.refusal
 
 
 def _values_from_address(

@@ -9,14 +9,18 @@ import shlex
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.errors import ConfigError
 
+DEFAULT_DATA_DIR = Path("seqmatch-data")
+"""Where commands look for the store if they are not told."""
 _NOT_FLAGS = ("schema_version", "data.dataset")
 """The version is ours; the demonstrations are chosen with --data."""
 
@@ -99,15 +103,23 @@ def validation_message(error: ValidationError) -> str:
     )
 
 
-def equivalent_command(config: RunConfig, data: str | None = None) -> str:
+def equivalent_command(
+    config: RunConfig, data: str | None = None, data_dir: Path | None = None
+) -> str:
     """Returns the shell command that queues this config; settings at their default are left out.
 
     Args:
         config: The config.
         data: What --data gets; the config's dataset where it is None.
+        data_dir: The store's folder; named where it is not the one that commands take by default.
     """
     parts = ["python", "-m", "seqmatch", "train", "--data", data or config.data.dataset]
+    if data_dir is not None and data_dir.resolve() != DEFAULT_DATA_DIR.resolve():
+        parts += ["--data-dir", str(data_dir)]
     defaults = _flat(run_config({"data": {"dataset": "x"}}).model_dump(mode="json"))
+    if config.base_model in BASE_MODELS:
+        # `train` starts from what suits the base model, not from the config's own default.
+        defaults["adapter.kind"] = BASE_MODELS[config.base_model].default_adapter
     kind = config.objective.kind
     if kind != "sft":
         defaults = {k: v for k, v in defaults.items() if not k.startswith("objective.")}

@@ -146,11 +146,16 @@ def _use(policy: Policy) -> str:
 
 def _table(summary: Mapping[str, float]) -> str:
     rows = [
-        f"| {METRICS[name].title} | {value:.4g} | {METRICS[name].unit} |"
+        f"| {_cell(METRICS[name].title)} | {value:.4g} | {METRICS[name].unit} |"
         for name, value in sorted(summary.items())
         if name in METRICS
     ]
     return "\n".join(["| measure | last value | unit |", "| --- | ---: | --- |", *rows])
+
+
+def _cell(text: str) -> str:
+    # A bar would end the cell: "Mean |TD|".
+    return text.replace("|", "\\|")
 
 
 def _one_line(text: str) -> str:

@@ -83,7 +83,7 @@ def exported(policy: Policy, tmp_path: Path, adapter: AdapterConfig) -> tuple[Pa
         config=config,
         dataset_sha256="d" * 64,
         metrics_csv="step,name,value\n1,train/loss,2.5\n",
-        summary={"eval/exact_match": 0.5, "train/loss": 2.5},
+        summary={"eval/exact_match": 0.5, "eval/td": 0.25, "train/loss": 2.5},
     )
     folder = tmp_path / "unpacked"
     with zipfile.ZipFile(path) as archive:
@@ -94,6 +94,7 @@ def exported(policy: Policy, tmp_path: Path, adapter: AdapterConfig) -> tuple[Pa
     card = (folder / "README.md").read_text()
     assert "# Sums of numbers" in card
     assert "| Exact match | 0.5 | share |" in card
+    assert r"| Mean \|TD\|, held-out | 0.25 | nats |" in card
     return path, folder
 
 

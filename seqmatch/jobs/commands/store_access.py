@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from seqmatch.config_flags import DEFAULT_DATA_DIR
 from seqmatch.errors import SeqMatchError
 from storage import RunStore
 from storage.errors import StorageError
@@ -26,7 +27,7 @@ def add_data_dir(
             "--data-dir",
             type=Path,
             # An action that does not get it leaves what the command got.
-            default=Path("seqmatch-data") if each is parser else argparse.SUPPRESS,
+            default=DEFAULT_DATA_DIR if each is parser else argparse.SUPPRESS,
             metavar="FOLDER",
             help="the data directory that the application uses too. Default: seqmatch-data.",
         )

@@ -68,7 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.detach:
             print(queued.id)
             return 0
-        print(f"run {queued.id}: {equivalent_command(config, dataset.name)}", file=sys.stderr)
+        print(
+            f"run {queued.id}: {equivalent_command(config, data_dir=store.data_dir)}",
+            file=sys.stderr,
+        )
         ended = follow(store, [queued.id])[0]
         print(outcome(ended), file=sys.stderr)
         return 0 if ended.status is RunStatus.COMPLETED else 1
