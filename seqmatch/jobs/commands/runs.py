@@ -1,4 +1,4 @@
-"""`runs`: list them; stop, resume, delete or restore one."""
+"""`runs`: list them; stop, resume, delete or restore one; say how many train at once."""
 
 import argparse
 import json
@@ -12,6 +12,9 @@ from seqmatch.jobs.commands.store_access import CommandError, add_data_dir, find
 from seqmatch.jobs.supervisor import ensure_runner
 from storage import RunStore
 from storage.records import ControlRequest, RunRecord, RunStatus
+
+
+MAX_AT_ONCE = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     delete = actions.add_parser("delete", help="put a run aside; `restore` brings it back")
     delete.add_argument("--purge", action="store_true", help="delete its files too, for good")
     restore = actions.add_parser("restore", help="bring a deleted run back")
+    at_once = actions.add_parser(
+        "at-once", help="show or set how many runs a device trains at once"
+    )
     on_one = (show, stop, resume, follow_it, delete, restore)
-    add_data_dir(parser, (listing, *on_one))
+    add_data_dir(parser, (listing, at_once, *on_one))
+    at_once.add_argument("count", type=int, nargs="?", metavar="N", help="1 to 64; 1 at first")
     for each in on_one:
         each.add_argument("run", metavar="RUN", help="its id, the start of it, or its name")
 
@@ -40,9 +47,20 @@ def run(arguments: argparse.Namespace) -> int:
     with opened_store(arguments) as store:
         if arguments.action == "list":
             return _list(store, arguments)
+        if arguments.action == "at-once":
+            return _at_once(store, arguments.count)
         if arguments.action == "restore":
             return _restore(store, arguments)
         return _ON_ONE_RUN[arguments.action](store, find_run(store, arguments.run), arguments)
+
+
+def _at_once(store: RunStore, count: int | None) -> int:
+    if count is not None:
+        if not 1 <= count <= MAX_AT_ONCE:
+            raise CommandError(f"{count} runs at once; 1 to {MAX_AT_ONCE} are allowed")
+        store.settings.set("concurrency", count)
+    print(f"runs that a device trains at once: {store.settings.get('concurrency', 1)}")
+    return 0
 
 
 def _list(store: RunStore, arguments: argparse.Namespace) -> int:

@@ -89,3 +89,12 @@ def test_where_no_terminal_is_progress_is_told_now_and_then(store: RunStore, cla
     display.show(replace(run, step=99))
     display.show(replace(run, step=99, status=RunStatus.COMPLETED))
     assert len(lines) == 4
+
+
+def test_how_many_runs_train_at_once_is_set_and_shown(capsys: Capture, tmp_path: Path) -> None:
+    folder = ["--data-dir", str(tmp_path / "d")]
+    assert _call(capsys, "runs", "at-once", *folder)[1].endswith("at once: 1\n")
+    assert _call(capsys, "runs", "at-once", "3", *folder)[0] == 0
+    assert _call(capsys, "runs", "at-once", *folder)[1].endswith("at once: 3\n")
+    code, _, err = _call(capsys, "runs", "at-once", "0", *folder)
+    assert (code, "1 to 64" in err) == (2, True)
