@@ -13,7 +13,6 @@ from seqmatch.jobs.supervisor import ensure_runner
 from storage import RunStore
 from storage.records import ControlRequest, RunRecord, RunStatus
 
-
 MAX_AT_ONCE = 64
 
 
