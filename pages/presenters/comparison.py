@@ -1,14 +1,12 @@
 """A comparison: from the request and the streamed pieces to columns, counts, a table and a CSV."""
 
-import base64
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
 from pages.components.plain import plain, table
 from pages.components.trace_view import TraceCounts, trace_counts, trace_html
+from pages.presenters.spreadsheet import csv_link, to_csv
 from seqmatch.jobs.task_types import ActionCell, GenerateChunk, GenerateRequest
 
 HEADERS = (
@@ -21,7 +19,6 @@ HEADERS = (
     "Deletions",
     "Tokens",
 )
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass
@@ -115,27 +112,10 @@ def table_rows(answers: Iterable[Answer]) -> list[list[str | int]]:
 def table_html(rows: Sequence[Sequence[str | int]]) -> str:
     """Returns the rows as a table of plain text, with a link that saves them as CSV."""
     shown = [[str(value) for value in row] for row in rows]
-    data = base64.b64encode(to_csv(rows).encode()).decode()
     return (
-        f'<p><a class="button-link" download="comparison.csv" '
-        f'href="data:text/csv;base64,{data}">Save as CSV</a></p>'
+        f"<p>{csv_link('comparison.csv', to_csv(HEADERS, rows))}</p>"
         f"{table(HEADERS, shown, 'All answers', numbers=(5, 6, 7))}"
     )
-
-
-def to_csv(rows: Sequence[Sequence[str | int]], headers: Sequence[str] = HEADERS) -> str:
-    """Returns rows as CSV; a text that a spreadsheet would run as a formula gets an apostrophe."""
-    target = io.StringIO()
-    writer = csv.writer(target)
-    writer.writerow(headers)
-    writer.writerows([[_plain(value) for value in row] for row in rows])
-    return target.getvalue()
-
-
-def _plain(value: str | int) -> str | int:
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return f"'{value}"
-    return value
 
 
 def _column(answer: Answer, upto: int | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from pages.presenters.palette import DASHES, RunLook, Theme
+from pages.presenters.spreadsheet import safe_text
 from pages.presenters.wording import amount, number
 from seqmatch.metrics import METRICS
 
@@ -307,10 +308,5 @@ def curves_csv(runs: Sequence[RunCurves]) -> str:
             for step in sorted(run.series[name]):
                 value = run.series[name][step]
                 shown = "" if value is None else repr(value)
-                writer.writerow([run.run_id, csv_text(run.name), name, unit, step, shown])
+                writer.writerow([run.run_id, safe_text(run.name), name, unit, step, shown])
     return out.getvalue()
-
-
-def csv_text(text: str) -> str:
-    """Returns a text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -10,8 +10,8 @@ from pages.presenters.comparison import (
     longest,
     table_html,
     table_rows,
-    to_csv,
 )
+from pages.presenters.spreadsheet import to_csv
 from seqmatch.jobs.task_types import ActionCell, GenerateChunk, GenerateRequest, PolicyRef
 
 HOSTILE = "<script>alert(1)</script>"
@@ -81,6 +81,6 @@ def test_a_csv_keeps_texts_and_starts_no_formula() -> None:
     rows: list[list[str | int]] = [
         ["=cmd()", 'a "quoted", line\nand more', "@x", "-1", "", 1, 2, 3]
     ]
-    read = list(csv.reader(io.StringIO(to_csv(rows))))
+    read = list(csv.reader(io.StringIO(to_csv(HEADERS, rows))))
     assert tuple(read[0]) == HEADERS
     assert read[1] == ["'=cmd()", 'a "quoted", line\nand more', "'@x", "'-1", "", "1", "2", "3"]
