@@ -7,11 +7,12 @@ Both are read from the registries, so that a new divergence or kind is here at o
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from seqmatch.divergences import DIVERGENCES
 from seqmatch.errors import unknown_name
-from seqmatch.objectives import OBJECTIVES
+from seqmatch.objectives import OBJECTIVES, ObjectiveConfig
+from seqmatch.objectives.base import Frozen
 
 ObjectiveGroup = Literal["exact divergence", "objective"]
 
@@ -30,6 +31,8 @@ class OracleObjective:
     """For an objective: the settings of its config that make it this variant, `kind` included."""
     divergence: str = ""
     """For an exact divergence: its name."""
+    uses_alpha: bool = False
+    """Whether the entropy weight changes what is minimised."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,14 @@ def _objectives() -> Iterator[OracleObjective]:
                 group="objective",
                 sentence=info.sentence,
                 settings={"kind": kind, **variant.settings},
+                uses_alpha="alpha" in _config_class(kind).model_fields,
             )
+
+
+def _config_class(kind: str) -> type[Frozen]:
+    """The member of the union with this `kind`."""
+    members: tuple[type[Frozen], ...] = get_args(get_args(ObjectiveConfig)[0])
+    return next(each for each in members if each.model_fields["kind"].default == kind)
 
 
 def _variants(kind: str) -> tuple[_Variant, ...]:

@@ -49,6 +49,8 @@ class OracleRequest(Frozen):
     backspace: bool | None = Field(None, title="Backspace action")
     """None is what the language comes with."""
     divergence_order: float = Field(0.5, ge=-1.0, le=2.0, title="Order of the alpha divergence")
+    num_simulated: int = Field(0, ge=0, le=1_000_000, title="Simulated decodes")
+    """Decodes of each policy that are counted beside the exact law; 0 for none."""
 
     @field_validator("objectives")
     @classmethod
