@@ -208,14 +208,15 @@ def _shown(context: AppContext, task_id: str, seen: int) -> list[Any]:
     outputs = context.store.tasks.output(task.id)
     last = outputs[-1].seq if outputs else 0
     if last == seen and not has_ended(task):
-        return [_status(task, 0, 0), *([gr.skip()] * 8)]
+        is_queued = task.status is TaskStatus.QUEUED
+        return [_status(context, task, 0, 0) if is_queued else gr.skip(), *([gr.skip()] * 8)]
     request, answers = _gathered(context, task)
     end = comparison.longest(answers.values())
     num_done = sum(answer.is_done for answer in answers.values())
     rows = comparison.table_rows(answers.values())
     is_over = has_ended(task)
     return [
-        _status(task, num_done, len(answers)),
+        _status(context, task, num_done, len(answers)),
         comparison.comparison_html(request, answers, None),
         comparison.table_html(rows),
         gr.update(visible=True),
@@ -265,9 +266,9 @@ def _stored(context: AppContext, task_id: str) -> tuple[str, GenerateRequest] | 
     return task.id, GenerateRequest.model_validate_json(task.payload_json)
 
 
-def _status(task: TaskRecord, num_done: int, total: int) -> str:
+def _status(context: AppContext, task: TaskRecord, num_done: int, total: int) -> str:
     if not has_ended(task):
-        words = waiting(task, f"Writing: {num_done} of {total} answers done")
+        words = waiting(context.store, task, f"Writing: {num_done} of {total} answers done")
         return plain(words, "waiting")
     tone: Tone = "good" if task.status is TaskStatus.COMPLETED else "problem"
     if task.status is TaskStatus.COMPLETED:

@@ -149,7 +149,8 @@ def show_lengths(context: AppContext, task_id: str) -> list[Any]:
     """Shows the histogram when the lane has it."""
     task = context.store.tasks.get(task_id)
     if not has_ended(task):
-        return [plain(waiting(task, "Loading the tokenizer and counting"), "waiting"), gr.skip()]
+        words = waiting(context.store, task, "Loading the tokenizer and counting")
+        return [plain(words, "waiting"), gr.skip()]
     if task.status is not TaskStatus.COMPLETED:
         return [plain(f"⚠ Not measured. {failure(task)}", "problem"), gr.Timer(active=False)]
     result = result_of(context.store, task_id, LengthSummaryResult)
@@ -191,7 +192,7 @@ def show_tokens(context: AppContext, task_id: str) -> list[Any]:
     """Shows the tokens when the lane has them."""
     task = context.store.tasks.get(task_id)
     if not has_ended(task):
-        return [plain(waiting(task, "Loading the tokenizer"), "waiting"), gr.skip()]
+        return [plain(waiting(context.store, task, "Loading the tokenizer"), "waiting"), gr.skip()]
     if task.status is not TaskStatus.COMPLETED:
         return [plain(f"⚠ No tokens. {failure(task)}", "problem"), gr.Timer(active=False)]
     result = result_of(context.store, task_id, TokenViewResult)

@@ -1,6 +1,7 @@
 """Asking the worker lane: requests and answers go through the store, as JSON that both know."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -10,6 +11,16 @@ from storage.records import TaskRecord, TaskStatus
 
 Answer = TypeVar("Answer", bound=BaseModel)
 _LOOK_BACK = 50
+_PATIENCE_SECONDS = 30.0
+"""After so long without a worker, a person is told where to look."""
+_WORK: Mapping[str, str] = {
+    "generate": "a comparison",
+    "oracle": "an experiment of the Oracle page",
+    "prepare_model": "the preparation of a model",
+    "token_view": "a look at demonstrations",
+    "length_summary": "the lengths of a set",
+}
+"""Each kind of task, as those who wait for it read it."""
 
 
 def ask(store: RunStore, kind: str, request: BaseModel) -> str:
@@ -45,11 +56,20 @@ def failure(task: TaskRecord) -> str:
     return task.error_message or "The worker gave no reason; its log has more."
 
 
-def waiting(task: TaskRecord, doing: str) -> str:
-    """Returns what a task that has not ended is doing: waiting for the worker, or `doing`."""
-    if task.status is TaskStatus.QUEUED:
+def waiting(store: RunStore, task: TaskRecord, doing: str) -> str:
+    """Returns what a task that has not ended is doing: `doing`, or for whom it waits."""
+    if task.status is not TaskStatus.QUEUED:
+        return f"{doing} …"
+    for other in store.tasks.list(limit=_LOOK_BACK):
+        if other.status is TaskStatus.RUNNING:
+            return f"Waiting for the worker, busy with {_WORK.get(other.kind, 'another task')} …"
+    waited = time.time() - task.created_at
+    if waited < _PATIENCE_SECONDS:
         return "Waiting for the worker …"
-    return f"{doing} …"
+    return (
+        f"Waiting for the worker for {waited:.0f} s. The application starts it by itself; where it "
+        "does not come, logs/lane.log in the data folder says why."
+    )
 
 
 def has_ended(task: TaskRecord) -> bool:

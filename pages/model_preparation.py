@@ -49,7 +49,8 @@ def follow_task(context: AppContext, task_id: str) -> list[Any]:
         words = f"⚠ SmolLM2 could not be prepared. {failure(task)}"
         return [plain(words, "problem"), gr.Timer(active=False), gr.skip()]
     lines = pieces_of(context.store, task_id, PrepareModelProgress)
-    words = _sentence(lines[-1].line) if lines else waiting(task, "Preparing SmolLM2")
+    start = waiting(context.store, task, "Preparing SmolLM2")
+    words = _sentence(lines[-1].line) if lines else start
     return [plain(words, "waiting"), gr.skip(), gr.skip()]
 
 
