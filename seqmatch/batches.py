@@ -11,13 +11,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from seqmatch.action_space import ActionSpace
 from seqmatch.config import RunConfig
 from seqmatch.corruption import clean_trajectory, corrupt
 from seqmatch.demonstrations import check_trainable, fit_to_limit, num_tokens, split
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.evaluation import HeldOutRows
-from seqmatch.objectives import CorruptionConfig, ObjectiveConfig
+from seqmatch.model_noise import corrupt_by_policy
+from seqmatch.objectives import CorruptionConfig
 from seqmatch.policy import Policy
 from seqmatch.reporting import Reporter
 from seqmatch.seeding import generator
@@ -34,6 +34,8 @@ class TrainingRows:
     """All held-out rows, in an order drawn with the split's seed."""
     noise_ids: tuple[int, ...] | None
     """The tokens that noise draws from; None for the whole vocabulary."""
+    max_tokens: int
+    """The limit on a row's prompt and answer, which noise does not go beyond either."""
 
 
 def prepare_rows(
@@ -56,6 +58,7 @@ def prepare_rows(
         train=train,
         held_out=held_out_rows(config, demonstrations, policy, reporter),
         noise_ids=noise_ids(config.objective.corruption, policy),
+        max_tokens=_limit(config, policy),
     )
 
 
@@ -92,7 +95,7 @@ def noise_ids(corruption: CorruptionConfig, policy: Policy) -> tuple[int, ...] |
     Raises:
         ConfigError: The token set has no token that noise may push.
     """
-    if corruption.alphabet == "vocabulary":
+    if corruption.alphabet != "token_set":
         return None
     found = tuple(dict.fromkeys(text_ids(policy.tokenizer, corruption.token_set)))
     if not set(found) - policy.space.unpushable:
@@ -119,16 +122,38 @@ def draw_indices(num_rows: int, num_drawn: int, batch_size: int, seed: int) -> l
 def drawn_trajectories(
     rows: TrainingRows,
     indices: Sequence[int],
-    space: ActionSpace,
-    objective: ObjectiveConfig,
+    policy: Policy,
+    corruption: CorruptionConfig,
     rng: np.random.Generator,
+    *,
+    max_positions: int,
 ) -> list[Trajectory]:
-    """Returns these rows as trajectories, with mistakes where the policy has backspace."""
+    """Returns these rows as trajectories, with mistakes where the policy has backspace.
+
+    Args:
+        rows: The rows of the run.
+        indices: Which of them, in the order of the result.
+        policy: The policy as it is now: with the alphabet "model_top_k" the mistakes are its own.
+        corruption: How often, how many and which mistakes.
+        rng: Numpy generator; equal state and weights give equal trajectories.
+        max_positions: Input positions that go through the policy at once.
+    """
+    space = policy.space
     demonstrations = [rows.train[index] for index in indices]
     if not space.has_backspace:
         return [clean_trajectory(each, space) for each in demonstrations]
+    if corruption.alphabet == "model_top_k":
+        return corrupt_by_policy(
+            policy,
+            demonstrations,
+            corruption,
+            rng,
+            max_tokens=rows.max_tokens,
+            max_positions=max_positions,
+        )
     return [
-        corrupt(each, space, objective.corruption, rows.noise_ids, rng) for each in demonstrations
+        corrupt(each, space, corruption, rows.noise_ids, rng, rows.max_tokens)
+        for each in demonstrations
     ]
 
 
@@ -150,7 +175,7 @@ def _within_limit(
     config: RunConfig, tokenized: Sequence[TokenizedDemonstration], policy: Policy
 ) -> tuple[tuple[TokenizedDemonstration, ...], str]:
     """The rows within the limit, and a sentence on the others; empty where there is none."""
-    limit = min(config.data.max_tokens, policy.max_positions or config.data.max_tokens)
+    limit = _limit(config, policy)
     rows = tuple(fit_to_limit(tokenized, limit, config.data.too_long))
     if not rows:
         raise DemonstrationError(
@@ -165,3 +190,7 @@ def _within_limit(
         f"{num_over} of {len(tokenized)} rows have more than {limit} tokens: {num_dropped} were "
         f"left out and {num_over - num_dropped} cut"
     )
+
+
+def _limit(config: RunConfig, policy: Policy) -> int:
+    return min(config.data.max_tokens, policy.max_positions or config.data.max_tokens)

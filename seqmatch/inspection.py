@@ -19,7 +19,7 @@ from seqmatch.demonstrations import (
     num_tokens,
     trains_stop,
 )
-from seqmatch.errors import DemonstrationError
+from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.seeding import child_seed
 from seqmatch.text import piece_after, stop_id, text_ids, tokenize_demonstration
@@ -76,7 +76,8 @@ def token_view(
 
     Raises:
         DemonstrationError: the prompt leaves no room for an answer within `max_tokens`.
-        ConfigError: the noise tokens cannot be pushed.
+        ConfigError: the noise tokens cannot be pushed, or are the policy's own mistakes, which
+            no tokenizer can show.
     """
     row = tokenize_demonstration(tokenizer, demonstration, index)
     fitted = fit_to_limit([row], max_tokens, "cut")
@@ -88,11 +89,18 @@ def token_view(
     if not space.has_backspace:
         return TokenView(_cells(tokenizer, clean_trajectory(fitted[0], space), space))
     noise = objective.corruption
+    if noise.alphabet == "model_top_k":
+        raise ConfigError(
+            "with noise tokens 'model_top_k' the mistakes are those that the policy finds "
+            "likeliest at each step of its training; this view has its tokenizer only and would "
+            "have to make them up. 'vocabulary' and 'token_set' can be shown"
+        )
     noise_ids = None
     if noise.alphabet == "token_set":
         noise_ids = tuple(dict.fromkeys(text_ids(tokenizer, noise.token_set)))
     rng = np.random.default_rng(child_seed(seed, "token view", index))
-    return TokenView(_cells(tokenizer, corrupt(fitted[0], space, noise, noise_ids, rng), space))
+    trajectory = corrupt(fitted[0], space, noise, noise_ids, rng, max_tokens)
+    return TokenView(_cells(tokenizer, trajectory, space))
 
 
 @dataclass(frozen=True)

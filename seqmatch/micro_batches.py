@@ -1,8 +1,11 @@
 """How many rows go through the policy at once: by an estimate of the memory that a pass needs."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from seqmatch.types import Trajectory
+
+Row = TypeVar("Row")
 
 BUDGET_BYTES = 3 * 2**30
 """For the activations of one pass; beside it stand the weights and the optimiser's state."""
@@ -32,6 +35,6 @@ def num_passes(groups: Sequence[Sequence[Trajectory]], max_positions: int) -> in
     return min(max(-(-len(rows) * longest // max_positions), 1), max(most, 1))
 
 
-def share(group: Sequence[Trajectory], index: int, count: int) -> Sequence[Trajectory]:
+def share(group: Sequence[Row], index: int, count: int) -> Sequence[Row]:
     """Returns the `index`-th of `count` nearly equal parts of a group, in order."""
     return group[len(group) * index // count : len(group) * (index + 1) // count]

@@ -77,7 +77,14 @@ class TrainingRun:
         indices = draw_indices(len(self.rows.train), state.num_drawn, batch_size, config.seed)
         state.num_drawn += batch_size
         rng = generator(config.seed, "corruption", state.step)
-        return drawn_trajectories(self.rows, indices, state.policy.space, config.objective, rng)
+        return drawn_trajectories(
+            self.rows,
+            indices,
+            state.policy,
+            config.objective.corruption,
+            rng,
+            max_positions=self.max_positions,
+        )
 
     def refresh_rollouts(self) -> Control:
         """Samples rollouts into the replay buffer, where it is time and the loss needs them.

@@ -48,7 +48,9 @@ SECTIONS = {
 
 SHOWN_WHEN: Mapping[str, tuple[str, Value]] = {
     "objective.corruption.rate": ("objective.backspace", True),
+    "objective.corruption.burst": ("objective.backspace", True),
     "objective.corruption.alphabet": ("objective.backspace", True),
+    "objective.corruption.top_k": ("objective.corruption.alphabet", "model_top_k"),
     "objective.corruption.token_set": ("objective.corruption.alphabet", "token_set"),
     "adapter.rank": ("adapter.kind", "lora"),
     "adapter.scaling": ("adapter.kind", "lora"),

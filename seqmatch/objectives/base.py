@@ -12,20 +12,40 @@ class Frozen(BaseModel):
 
 
 class CorruptionConfig(Frozen):
-    """How demonstrations get mistakes, each followed by the backspace that undoes it."""
+    """How answers get mistakes and the backspaces that undo them; prompts never get any."""
 
     rate: float = Field(
         0.05,
         ge=0.0,
         le=0.5,
         title="Noise rate",
-        description="Probability that a wrong token is inserted before an answer token. "
+        description="Probability that wrong tokens are inserted before an answer token. "
         "0.001 in the SequenceMatch paper for long text; short answers need more.",
     )
-    alphabet: Literal["vocabulary", "token_set"] = Field(
+    burst: int = Field(
+        1,
+        ge=1,
+        le=16,
+        title="Longest burst",
+        json_schema_extra={"unit": "tokens"},
+        description="A strike of noise inserts 1 to this many wrong tokens in a row, each length "
+        "equally likely; as many backspaces undo them.",
+    )
+    alphabet: Literal["vocabulary", "token_set", "model_top_k"] = Field(
         "vocabulary",
         title="Noise tokens",
-        description="Draw wrong tokens from the whole vocabulary, or from the tokens of a text.",
+        description="Draw wrong tokens from the whole vocabulary, from the tokens of a text, or "
+        "from the model's own likeliest mistakes while it trains.",
+    )
+    top_k: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        title="Likeliest mistakes",
+        json_schema_extra={"unit": "tokens"},
+        description='With noise tokens "model_top_k": draw among this many wrong tokens that the '
+        "model finds likeliest in that state, in proportion to its probabilities. Costs a forward "
+        "pass a step, and one more for each further token of a burst.",
     )
     token_set: str = Field(
         "",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from seqmatch.action_space import ActionSpace
-from seqmatch.errors import DemonstrationError
+from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.inspection import BACKSPACE_TEXT, length_bins, length_summary, token_view
 from seqmatch.objectives import SFTConfig
 from seqmatch.objectives.base import CorruptionConfig
@@ -63,6 +63,30 @@ def test_mistakes_and_their_backspaces_are_shown(tokenizer: Any, seed: int) -> N
         elif cell.part != "stop":
             standing.append(cell.text)
     assert "".join(standing) == "46"
+
+
+def test_bursts_are_shown_as_they_are_trained(tokenizer: Any) -> None:
+    space = space_of(tokenizer, has_backspace=True)
+    noise = CorruptionConfig(rate=0.5, burst=3)
+    objective = SFTConfig(backspace=True, corruption=noise)
+    views = [
+        token_view(tokenizer, space, SUM, objective, max_tokens=32, seed=seed) for seed in range(8)
+    ]
+    later = [
+        cell
+        for view in views
+        for before, cell in pairwise(view.tokens)
+        if before.part == cell.part == "noise"
+    ]
+    assert later
+    assert all(cell.is_supervised and cell.label_text == BACKSPACE_TEXT for cell in later)
+
+
+def test_mistakes_of_the_policy_itself_are_not_made_up(tokenizer: Any) -> None:
+    space = space_of(tokenizer, has_backspace=True)
+    objective = SFTConfig(backspace=True, corruption=CorruptionConfig(alphabet="model_top_k"))
+    with pytest.raises(ConfigError, match="tokenizer only"):
+        token_view(tokenizer, space, SUM, objective, max_tokens=32, seed=0)
 
 
 def test_some_seed_draws_a_mistake(tokenizer: Any) -> None:

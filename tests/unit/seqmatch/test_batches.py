@@ -108,6 +108,7 @@ def test_noise_tokens_are_those_of_the_text(policy: Policy) -> None:
     corruption = CorruptionConfig(alphabet="token_set", token_set="0110 ")
 
     assert noise_ids(CorruptionConfig(), policy) is None
+    assert noise_ids(CorruptionConfig(alphabet="model_top_k"), policy) is None
     found = noise_ids(corruption, policy)
     assert found is not None
     assert policy.tokenizer.decode(list(found)) == "01 "
@@ -121,13 +122,22 @@ def test_a_token_set_of_nothing_pushable_is_refused(policy: Policy) -> None:
 
 
 @pytest.mark.parametrize("backspace", [True, False])
-def test_noise_comes_with_backspace_only(backspace: bool) -> None:
+@pytest.mark.parametrize("alphabet", ["vocabulary", "model_top_k"])
+def test_noise_comes_with_backspace_only(backspace: bool, alphabet: str) -> None:
     policy = _policy(backspace=backspace)
-    config = _config(objective={"kind": "sft", "corruption": {"rate": 0.5}})
+    noise = {"rate": 0.5, "burst": 2, "alphabet": alphabet}
+    config = _config(objective={"kind": "sft", "corruption": noise})
     rows = prepare_rows(config, DEMONSTRATIONS, policy, NullReporter())
 
     drawn = [
-        drawn_trajectories(rows, range(20), policy.space, config.objective, generator(0, "c", 1))
+        drawn_trajectories(
+            rows,
+            range(20),
+            policy,
+            config.objective.corruption,
+            generator(0, "c", 1),
+            max_positions=1000,
+        )
         for _ in range(2)
     ]
 

@@ -4,12 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmatch.action_space import ActionSpace
-from seqmatch.corruption import clean_trajectory, corrupt, cut_demonstration, cut_to, truncate
+from seqmatch.corruption import (
+    clean_trajectory,
+    corrupt,
+    cut_demonstration,
+    cut_to,
+    plan_strikes,
+    truncate,
+    with_mistakes,
+)
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.objectives.base import CorruptionConfig
 from seqmatch.single_pass import Construction, build_batch
 from seqmatch.token_mdp import final_tokens, visited_states
 from seqmatch.types import TokenizedDemonstration, Trajectory
+from tests.corrupted_trajectories import assert_labels_are_true, burst_lengths
 
 SPACE = ActionSpace(12, 0, 1, 2, True, frozenset({0, 1, 2, 3}))
 BACKSPACE = SPACE.backspace_id
@@ -21,46 +30,108 @@ def noisy(
     seed: int,
     noise_ids: tuple[int, ...] | None = None,
     demo: TokenizedDemonstration = DEMO,
+    burst: int = 1,
+    max_tokens: int | None = None,
 ) -> Trajectory:
     rng = np.random.default_rng(seed)
-    return corrupt(demo, SPACE, CorruptionConfig(rate=rate), noise_ids, rng)
+    config = CorruptionConfig(rate=rate, burst=burst)
+    return corrupt(demo, SPACE, config, noise_ids, rng, max_tokens)
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.5]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.5]), st.sampled_from([1, 2, 5]))
 def test_d16_corruption_replays_to_the_demonstration_with_true_labels(
-    seed: int, rate: float
+    seed: int, rate: float, burst: int
 ) -> None:
     """D16: the clean answer remains; each state's label is its true next action."""
-    trajectory = noisy(rate, seed)
+    trajectory = noisy(rate, seed, burst=burst)
 
-    assert final_tokens(trajectory, SPACE) == DEMO.completion_ids
-    for time, state in enumerate(visited_states(trajectory, SPACE)[:-1]):
-        standing = state[len(DEMO.prompt_ids) :]
-        is_corrupted = standing != DEMO.completion_ids[: len(standing)]
-        expected = BACKSPACE if is_corrupted else DEMO.completion_ids[len(standing)]
-        assert trajectory.labels[time] == expected
-        if is_corrupted:
-            assert trajectory.pushes[time] == BACKSPACE
-            assert trajectory.pushes[time - 1] not in SPACE.unpushable
+    assert_labels_are_true(trajectory, DEMO, SPACE)
+    for length in burst_lengths(trajectory, SPACE):
+        assert 1 <= length <= burst
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_d16_rate_zero_is_the_identity(seed: int) -> None:
-    assert noisy(0.0, seed) == clean_trajectory(DEMO, SPACE)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5]))
+def test_d16_rate_zero_is_the_identity(seed: int, burst: int) -> None:
+    assert noisy(0.0, seed, burst=burst) == clean_trajectory(DEMO, SPACE)
 
 
+@pytest.mark.parametrize("burst", [1, 3])
 @pytest.mark.parametrize(("construction", "slots_per_noise"), [("refeed", 2), ("trie", 1)])
-def test_d16_expected_number_of_slots(construction: Construction, slots_per_noise: int) -> None:
-    """D16: 1 + N (1 + 2 eta) slots for re-feed and 1 + N (1 + eta) for the trie, within 5 sigma."""
+def test_d16_expected_number_of_slots(
+    construction: Construction, slots_per_noise: int, burst: int
+) -> None:
+    """D16: 1 + N (1 + 2 eta m) slots for re-feed, 1 + N (1 + eta m) for the trie, within 5 sigma.
+
+    m = (1 + burst) / 2 wrong tokens a strike. Nothing is shared by bursts, so the trie's is exact.
+    """
     demo = TokenizedDemonstration((2,), DEMO.completion_ids, 0)
     num_positions, rate, num_rows = len(demo.completion_ids), 0.25, 2000
-    rows = [noisy(rate, seed, demo=demo) for seed in range(num_rows)]
+    rows = [noisy(rate, seed, demo=demo, burst=burst) for seed in range(num_rows)]
 
     slots = build_batch(rows, SPACE, construction=construction).is_slot.sum(dim=1).double()
 
-    expected = 1 + num_positions * (1 + slots_per_noise * rate)
-    deviation = slots_per_noise * np.sqrt(num_positions * rate * (1 - rate) / num_rows)
+    lengths = np.arange(1, burst + 1)
+    mean, square = rate * lengths.mean(), rate * (lengths**2).mean()
+    expected = 1 + num_positions * (1 + slots_per_noise * mean)
+    deviation = slots_per_noise * np.sqrt(num_positions * (square - mean**2) / num_rows)
     assert abs(float(slots.mean()) - expected) < 5 * deviation
+
+
+def test_worked_example_of_a_burst() -> None:
+    a, b, x, y = 5, 6, 9, 10
+    demo = TokenizedDemonstration((2,), (a, b, 0), 0)
+
+    trajectory = with_mistakes(demo, SPACE, {1: [x, y]})
+
+    assert trajectory.labels == (a, b, *[BACKSPACE] * 3, b, 0)
+    assert trajectory.pushes == (a, x, y, BACKSPACE, BACKSPACE, b, 0)
+
+
+def test_lengths_of_bursts_are_uniform() -> None:
+    """Chi-square test at the 1e-6 quantile of 3 degrees of freedom (about 30.7)."""
+    config = CorruptionConfig(rate=0.5, burst=4)
+    rng = np.random.default_rng(0)
+    lengths = [strike.length for _ in range(800) for strike in plan_strikes(DEMO, config, rng)]
+
+    counts = np.bincount(lengths, minlength=5)
+    assert counts[0] == 0
+    expected = len(lengths) / 4
+    assert ((counts[1:] - expected) ** 2 / expected).sum() < 30.7
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 4))
+def test_no_state_is_longer_than_the_limit(seed: int, room: int) -> None:
+    """With no room at all a burst has one token: then it is as long as the clean row at its end."""
+    limit = len(DEMO.prompt_ids) + len(DEMO.completion_ids) + room
+
+    trajectory = noisy(0.5, seed, burst=6, max_tokens=limit)
+
+    assert max(map(len, visited_states(trajectory, SPACE))) <= limit
+    assert_labels_are_true(trajectory, DEMO, SPACE)
+
+
+def test_every_place_is_struck_where_a_row_just_fits() -> None:
+    config = CorruptionConfig(rate=0.5, burst=6)
+    limit = len(DEMO.prompt_ids) + len(DEMO.completion_ids)
+    places = {
+        strike.at
+        for seed in range(200)
+        for strike in plan_strikes(DEMO, config, np.random.default_rng(seed), limit)
+    }
+
+    assert places == set(range(len(DEMO.completion_ids)))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 4]))
+def test_noise_never_reaches_the_prompt(seed: int, burst: int) -> None:
+    """The prompt stands as it was in every state, and is never asked to be deleted."""
+    trajectory = noisy(0.5, seed, burst=burst)
+
+    floor = len(DEMO.prompt_ids)
+    states = visited_states(trajectory, SPACE)
+    assert all(state[:floor] == DEMO.prompt_ids for state in states)
+    for label, push, state in zip(trajectory.labels, trajectory.pushes, states, strict=False):
+        assert len(state) > floor or BACKSPACE not in (label, push)
 
 
 def test_noise_is_uniform_over_what_it_may_push() -> None:
