@@ -13,7 +13,7 @@ from seqmatch.config import DecodingConfig, EvaluationConfig
 from seqmatch.corruption import clean_trajectory
 from seqmatch.divergence_estimate import cross_fitted_bound
 from seqmatch.generation import Rollout, UniformSource, generate, standing_tokens, to_trace
-from seqmatch.objectives import ObjectiveConfig, SequenceMatchConfig
+from seqmatch.objectives.dispatch import RewardScale
 from seqmatch.policy import Policy
 from seqmatch.reporting import Trace
 from seqmatch.rollouts import ACTIONS_PER_TOKEN, to_trajectory
@@ -40,14 +40,6 @@ class HeldOutRows:
 
 
 @dataclass(frozen=True)
-class RewardScale:
-    """The scale of the implied reward r = alpha (l - discount V')."""
-
-    alpha: float
-    discount: float
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """What an evaluation found."""
 
@@ -55,15 +47,6 @@ class Evaluation:
     """By METRICS name."""
     traces: tuple[Trace, ...]
     """One for each rollout, in the order of the rows."""
-
-
-def reward_scale(objective: ObjectiveConfig) -> RewardScale:
-    """Returns the run's alpha and discount; for SFT those of SequenceMatch's defaults.
-
-    So the curves of both objectives have the same axes.
-    """
-    scale = objective if isinstance(objective, SequenceMatchConfig) else SequenceMatchConfig()
-    return RewardScale(scale.alpha, scale.discount)
 
 
 def likelihood_metrics(found: Sequence[TrajectoryValues], discount: float) -> dict[str, float]:

@@ -7,10 +7,10 @@ import torch
 
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.objectives import ObjectiveConfig
-from seqmatch.objectives.dispatch import objective_loss
+from seqmatch.objectives.dispatch import needs_backspace_q, objective_loss, value_temperature
 from seqmatch.policy import Policy
 from seqmatch.single_pass import build_batch
-from seqmatch.types import StateActionValues, Trajectory
+from seqmatch.types import Trajectory
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,13 @@ def accumulate_gradients(
         rows, sampled = share(demonstrated, index, count), share(replayed, index, count)
         weight = len(rows) / len(demonstrated)
         batch = build_batch([*rows, *sampled], policy.space, device=policy.device)
-        found = policy.state_action_values(batch)
-        data = _rows(found, slice(0, len(rows)))
-        rollouts = _rows(found, slice(len(rows), None)) if sampled else None
+        found = policy.state_action_values(
+            batch,
+            value_temperature=value_temperature(objective),
+            with_backspace_q=needs_backspace_q(objective),
+        )
+        data = found.rows(slice(0, len(rows)))
+        rollouts = found.rows(slice(len(rows), None)) if sampled else None
         output = objective_loss(objective, data, rollouts, beta)
         torch.autograd.backward(output.loss * weight)
         names = list(output.terms)
@@ -66,9 +70,3 @@ def accumulate_gradients(
             terms[name] = terms.get(name, 0.0) + weight * value
         num_positions += sum(len(row.prompt_ids) + len(row.pushes) for row in (*rows, *sampled))
     return BatchLoss(total, terms, num_positions)
-
-
-def _rows(found: StateActionValues, rows: slice) -> StateActionValues:
-    return StateActionValues(
-        chosen_q=found.chosen_q[rows], values=found.values[rows], is_action=found.is_action[rows]
-    )

@@ -121,11 +121,23 @@ class Policy(nn.Module):
         )
         return output.last_hidden_state  # type: ignore[no-any-return]
 
-    def state_action_values(self, batch: SinglePassBatch) -> StateActionValues:
+    def state_action_values(
+        self,
+        batch: SinglePassBatch,
+        *,
+        value_temperature: float | None = None,
+        with_backspace_q: bool = False,
+    ) -> StateActionValues:
         """Returns l(y_t|s_t) for t < N and V(s_t) for t <= N by one masked forward pass.
 
         `V` is the logsumexp over the actions that exist in the state: without backspace where
         `batch.can_delete` is False. Beyond each row's N all values are 0.
+
+        Args:
+            batch: The trajectories.
+            value_temperature: The beta of `tempered_values`, above 0; None leaves them out.
+            with_backspace_q: Whether to fill in what the calibration of backspace needs; nothing
+                is, where the policy has no backspace.
 
         Source: Cundy & Ermon (arXiv 2306.05426), masking; docs/method.md, "One pass for all
         states".
@@ -139,23 +151,47 @@ class Policy(nn.Module):
         # The last state has no action; a column of False and 0 makes both arrays equally long.
         is_action = nn.functional.pad(batch.is_action, (0, num_states - batch.is_action.shape[1]))
         labels = nn.functional.pad(batch.labels, (0, num_states - batch.labels.shape[1]))
-        q, v = chosen_q_and_soft_value(
-            hidden[row, batch.state_slot[row, time]],
-            self.head_weight,
-            self.head_bias,
-            self.backspace_row,
-            labels[row, time],
-            batch.can_delete[row, time],
-            is_action[row, time],
-        )
+        visited = hidden[row, batch.state_slot[row, time]]
         at = row * num_states + time
-        empty = q.new_zeros(num_rows * num_states)
-        chosen = empty.index_copy(0, at, q).view(num_rows, num_states)
-        values = empty.index_copy(0, at, v).view(num_rows, num_states)
+
+        def reduced(temperature: float) -> tuple[Tensor, Tensor]:
+            found = chosen_q_and_soft_value(
+                visited,
+                self.head_weight,
+                self.head_bias,
+                self.backspace_row,
+                labels[row, time],
+                batch.can_delete[row, time],
+                is_action[row, time],
+                temperature=temperature,
+            )
+            return scattered(found[0]), scattered(found[1])
+
+        def scattered(numbers: Tensor) -> Tensor:
+            empty = numbers.new_zeros(num_rows * num_states)
+            return empty.index_copy(0, at, numbers).view(num_rows, num_states)
+
+        num_times = batch.labels.shape[1]
+        chosen, values = reduced(1.0)
+        tempered = None
+        if value_temperature is not None:
+            # Q of this call, so that a loss on Q and tempered values is one backward pass.
+            chosen, tempered = reduced(value_temperature)
+            tempered = tempered[:, :num_times]
+        backspace_q = None
+        if with_backspace_q and self.backspace_row is not None:
+            row_of_head = self.backspace_row.to(visited.dtype)
+            backspace_q = scattered((visited @ row_of_head).to(values.dtype))
         return StateActionValues(
-            chosen_q=chosen[:, : batch.labels.shape[1]],
+            chosen_q=chosen[:, :num_times],
             values=values,
             is_action=batch.is_action,
+            tempered_values=tempered,
+            backspace_q=backspace_q,
+            can_delete=None if backspace_q is None else batch.can_delete,
+            is_backspace_label=None
+            if backspace_q is None
+            else batch.is_action & (batch.labels == self.space.backspace_id),
         )
 
     def step_logits(

@@ -11,7 +11,7 @@ from seqmatch.config import RunConfig
 from seqmatch.durable_files import remove_unfinished
 from seqmatch.errors import ConfigError
 from seqmatch.micro_batches import positions_per_pass
-from seqmatch.objectives import SequenceMatchConfig
+from seqmatch.objectives.dispatch import rollout_config, warnings_of
 from seqmatch.optimization import make_optimizer
 from seqmatch.policy import Policy, load_policy, load_saved_policy
 from seqmatch.replay_buffer import ReplayBuffer
@@ -53,6 +53,8 @@ def begin(
             allowed=allowed_models,
         )
         state = _new_state(policy, config)
+        for warning in warnings_of(config.objective):
+            reporter.event("warning", "objective", warning)
     else:
         policy = load_saved_policy(
             checkpoint.folder / "policy",
@@ -107,12 +109,11 @@ def _newest_checkpoint(run_dir: Path, reporter: Reporter) -> Checkpoint | None:
 
 
 def _new_state(policy: Policy, config: RunConfig) -> TrainState:
-    objective = config.objective
-    capacity = objective.rollouts.buffer_size if isinstance(objective, SequenceMatchConfig) else 1
+    rollouts = rollout_config(config.objective)
     return TrainState(
         policy=policy,
         optimizer=make_optimizer(policy.trainable_parameters(), config.optimization),
-        buffer=ReplayBuffer(capacity),
+        buffer=ReplayBuffer(1 if rollouts is None else rollouts.buffer_size),
     )
 
 

@@ -13,13 +13,16 @@ from seqmatch.checkpoints import publish
 from seqmatch.config import RunConfig
 from seqmatch.durable_files import new_folder
 from seqmatch.errors import CheckpointError, DivergedError
-from seqmatch.evaluation import evaluate, reward_scale
+from seqmatch.evaluation import evaluate
 from seqmatch.export import export_run
 from seqmatch.gradients import BatchLoss, accumulate_gradients
 from seqmatch.metric_table import MetricTable
-from seqmatch.objectives import SequenceMatchConfig
-from seqmatch.objectives.dispatch import needs_rollouts
-from seqmatch.objectives.sequence_match import beta_at
+from seqmatch.objectives.dispatch import (
+    imitation_weight,
+    needs_rollouts,
+    reward_scale,
+    rollout_config,
+)
 from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
 from seqmatch.policy import save_policy
 from seqmatch.reporting import Control, Reporter
@@ -93,23 +96,22 @@ class TrainingRun:
         """
         config, state = self.config, self.state
         objective, num_steps = config.objective, config.optimization.num_steps
-        if not isinstance(objective, SequenceMatchConfig):
+        rollouts = rollout_config(objective)
+        if rollouts is None or not needs_rollouts(objective, state.step, num_steps):
             return Control.GO_ON
-        if not needs_rollouts(objective, state.step, num_steps):
-            return Control.GO_ON
-        if len(state.buffer) and state.step % objective.rollouts.every:
+        if len(state.buffer) and state.step % rollouts.every:
             return Control.GO_ON
         self.reporter.phase("sampling rollouts")
         started = time.perf_counter()
         seed = child_seed(config.seed, "rollouts", state.step)
         rng = generator(config.seed, "rollout prompts", state.step)
-        chosen = rng.integers(len(self.rows.train), size=objective.rollouts.batch_size)
+        chosen = rng.integers(len(self.rows.train), size=rollouts.batch_size)
         prompts = [self.rows.train[index].prompt_ids for index in chosen]
         question = Question(self.ask)
         sampled = sample_rollouts(
             state.policy,
             prompts,
-            objective.rollouts,
+            rollouts,
             seed=seed,
             step=state.step,
             should_stop=question.is_asked_to_stop,
@@ -135,7 +137,7 @@ class TrainingRun:
             DivergedError: Too many steps were skipped, or a weight is not finite.
         """
         config, state = self.config, self.state
-        beta = self._beta()
+        beta = imitation_weight(config.objective, state.step, config.optimization.num_steps)
         batch = self._gradients(demonstrated, replayed, beta)
         learning_rate = learning_rate_at(state.num_updates, config.optimization)
         outcome = apply_gradients(
@@ -260,12 +262,6 @@ class TrainingRun:
     @property
     def _is_last_step(self) -> bool:
         return self.state.step >= self.config.optimization.num_steps
-
-    def _beta(self) -> float:
-        objective = self.config.objective
-        if not isinstance(objective, SequenceMatchConfig):
-            return 1.0
-        return beta_at(self.state.step, self.config.optimization.num_steps, objective)
 
     def _report(self, values: dict[str, float]) -> None:
         self.reported.add(self.state.step, values)

@@ -1,9 +1,10 @@
 """Q-values and soft values from hidden states, without ever holding the logits of all tokens.
 
 Every loss of this project is a function of two numbers a state: Q(s, y) = l(y|s), the logit of the
-label, and V(s) = logsumexp l(.|s). With upstream gradients g_Q and g_V the adjoint of the logits is
-g_V softmax(l) + g_Q onehot(y), so it is enough to keep V and to compute each chunk of logits again
-in the backward pass. Any function of (Q, V) works, including losses that couple t with t + 1.
+label, and V(s) = logsumexp l(.|s), in one of them at a temperature. With upstream gradients g_Q and
+g_V the adjoint of the logits is g_V softmax(l) + g_Q onehot(y), so it is enough to keep V and to
+compute each chunk of logits again in the backward pass. Any function of (Q, V) works, including
+losses that couple t with t + 1.
 
 Peak memory is chunk x vocab instead of tokens x vocab. Half-precision logits are reduced in float32
 and weight gradients are summed in float32: summing them in bfloat16 biases training.
@@ -19,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from seqmatch.errors import ConfigError
 
 _Gradients = tuple[
-    Tensor | None, Tensor | None, Tensor | None, Tensor | None, None, None, None, None
+    Tensor | None, Tensor | None, Tensor | None, Tensor | None, None, None, None, None, None
 ]
 
 
@@ -32,11 +33,12 @@ def chosen_q_and_soft_value(
     can_delete: Bool[Tensor, " n"],
     is_action: Bool[Tensor, " n"],
     chunk: int = 256,
+    temperature: float = 1.0,
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Computes the label's logit and the soft value of each state.
 
         l(x|s) = <W_x, h> + b_x,   l(bkspc|s) = <w, h>
-        Q = l(y|s),   V = logsumexp of l over the tokens, and backspace where it exists
+        Q = l(y|s),   V = T logsumexp(l/T) over the tokens, and backspace where it exists
 
     Differentiable once in `hidden`, `weight`, `bias` and `backspace_row`; the gradients of frozen
     ones are not computed. An unembedding that is tied to the input embedding needs nothing special.
@@ -50,20 +52,25 @@ def chosen_q_and_soft_value(
         can_delete: Where the backspace action exists; elsewhere V leaves it out.
         is_action: False at terminal states, which have a value but no label; their Q is 0.
         chunk: Number of states whose logits are held at a time.
+        temperature: T, above 0. 1 is the soft value of SequenceMatch; the gradient of V in the
+            logits is softmax(l/T).
 
     Returns:
         Q and V in nats, in float32 or wider.
 
     Raises:
-        ConfigError: A label that is not an action of its state, or a chunk below 1.
+        ConfigError: A label that is not an action of its state, a chunk below 1, or a temperature
+            that is not above 0.
 
     Source: Q and V of Cundy & Ermon (arXiv 2306.05426), section on the practical objective.
     """
     _check(weight, backspace_row, actions, can_delete, is_action, chunk)
+    if not temperature > 0.0:
+        raise ConfigError(f"temperature is {temperature}; allowed: above 0")
     if backspace_row is not None:
         backspace_row = backspace_row.to(hidden.dtype)
-    inputs = (hidden, weight, bias, backspace_row, actions, can_delete, is_action, chunk)
-    chosen_q, values = _ChosenQAndSoftValue.apply(*inputs)  # type: ignore[no-untyped-call]
+    inputs = (hidden, weight, bias, backspace_row, actions, can_delete, is_action)
+    chosen_q, values = _ChosenQAndSoftValue.apply(*inputs, chunk, temperature)  # type: ignore[no-untyped-call]
     return chosen_q, values
 
 
@@ -81,6 +88,7 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
         can_delete: Tensor,
         is_action: Tensor,
         chunk: int,
+        temperature: float,
     ) -> tuple[Tensor, Tensor]:
         """Reduces the logits chunk by chunk to Q and V."""
         vocab = weight.shape[0]
@@ -94,16 +102,20 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
             rows = slice(start, start + chunk)
             logits = _logits(hidden[rows], weight, bias, buffer)
             chosen_q[rows] = logits.gather(1, token[rows].unsqueeze(1)).squeeze(1)
+            if temperature != 1.0:
+                logits.div_(temperature)
             values[rows] = logits.logsumexp(1)
         chosen_q = chosen_q.where(is_insert, 0.0)
         if backspace_row is not None:
             backspace = (hidden @ backspace_row).to(wide)
-            values = torch.where(can_delete, values.logaddexp(backspace), values)
+            with_backspace = values.logaddexp(backspace / temperature)
+            values = torch.where(can_delete, with_backspace, values)
             chosen_q = torch.where(is_action & ~is_insert, backspace, chosen_q)
+        values = values * temperature
         ctx.save_for_backward(
             hidden, weight, bias, backspace_row, token, can_delete, is_action, is_insert, values
         )
-        ctx.chunk = chunk
+        ctx.chunk, ctx.temperature = chunk, temperature
         return chosen_q, values
 
     @staticmethod
@@ -123,7 +135,10 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
         for start in range(0, hidden.shape[0], ctx.chunk):
             rows = slice(start, start + ctx.chunk)
             adjoint = _logits(hidden[rows], weight, bias, buffer)
-            adjoint.sub_(values[rows].unsqueeze(1)).exp_().mul_(grad_v[rows].unsqueeze(1))
+            adjoint.sub_(values[rows].unsqueeze(1))
+            if ctx.temperature != 1.0:
+                adjoint.div_(ctx.temperature)
+            adjoint.exp_().mul_(grad_v[rows].unsqueeze(1))
             adjoint.scatter_add_(1, token[rows].unsqueeze(1), insert_grad[rows].unsqueeze(1))
             if grad_bias is not None:
                 grad_bias += adjoint.sum(0)
@@ -134,7 +149,8 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
                 _add_product(grad_weight, adjoint.t(), hidden[rows])
         grad_row = None
         if row is not None:
-            adjoint = (values.neg() + (hidden @ row).to(wide)).exp() * grad_v
+            above = (hidden @ row).to(wide) - values
+            adjoint = (above / ctx.temperature).exp() * grad_v
             adjoint = adjoint.where(can_delete, 0.0) + grad_q.where(is_action & ~is_insert, 0.0)
             adjoint = adjoint.to(hidden.dtype)
             if grad_hidden is not None:
@@ -145,7 +161,7 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
             None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
             grad_row,
-            *(None, None, None, None),
+            *(None, None, None, None, None),
         )
 
 

@@ -6,8 +6,8 @@ last one without an action), `slot` input positions of the single pass, `vocab` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -90,13 +90,45 @@ class SinglePassBatch:
 
 @dataclass(frozen=True)
 class StateActionValues:
-    """All that an objective needs of the policy: the logits' values along trajectories."""
+    """All that an objective needs of the policy: the logits' values along trajectories.
+
+    The fields with a default are there only for the objectives that ask for them
+    (`seqmatch.objectives.dispatch`).
+    """
 
     chosen_q: Float[Tensor, "batch time"]
     """l(y_t | s_t), the logit of the label."""
     values: Float[Tensor, "batch state"]
     """V(s_t) = logsumexp of the logits, t = 0..N; the last one is the terminal state's."""
     is_action: Bool[Tensor, "batch time"]
+    weights: Float[Tensor, " batch"] | None = None
+    """The probability of each trajectory where the batch enumerates a law; None weighs each one
+    1/batch, as a sample does."""
+    next_values: Float[Tensor, "batch time"] | None = None
+    """V(s_{t+1}) of a target network, without gradient; None takes those of `values`."""
+    tempered_values: Float[Tensor, "batch time"] | None = None
+    """beta logsumexp(l(.|s_t) / beta)."""
+    backspace_q: Float[Tensor, "batch state"] | None = None
+    """l(bkspc | s_t)."""
+    can_delete: Bool[Tensor, "batch state"] | None = None
+    """True where the backspace action exists; beside `backspace_q`."""
+    is_backspace_label: Bool[Tensor, "batch time"] | None = None
+    """True where y_t is backspace; beside `backspace_q`. On demonstrations: where noise was."""
+
+    def rows(self, which: slice) -> StateActionValues:
+        """Returns some of the trajectories."""
+        parts: dict[str, Any] = {
+            each.name: None if (part := getattr(self, each.name)) is None else part[which]
+            for each in fields(self)
+        }
+        return StateActionValues(**parts)
+
+    def mean(self, each: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
+        """Returns sum_i w_i x_i: the mean over trajectories that every loss is.
+
+        With `weights` it is the exact expectation under an enumerated law.
+        """
+        return each.mean() if self.weights is None else (self.weights * each).sum()
 
 
 @dataclass(frozen=True)

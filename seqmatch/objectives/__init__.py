@@ -8,11 +8,8 @@ from seqmatch.objectives.base import CorruptionConfig, Frozen, RolloutConfig
 from seqmatch.objectives.catalogue import OBJECTIVES, ObjectiveInfo
 from seqmatch.objectives.dispatch import needs_rollouts, objective_loss
 from seqmatch.objectives.maximum_likelihood import SFTConfig, sft_loss
-from seqmatch.objectives.sequence_match import (
-    SequenceMatchConfig,
-    beta_at,
-    sequence_match_loss,
-)
+from seqmatch.objectives.schedule import beta_at
+from seqmatch.objectives.sequence_match import SequenceMatchConfig, sequence_match_loss
 
 ObjectiveConfig = Annotated[SFTConfig | SequenceMatchConfig, Field(discriminator="kind")]
 

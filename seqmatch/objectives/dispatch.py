@@ -1,12 +1,18 @@
-"""From an objective's config to its loss: what the training loop calls, whatever the objective."""
+"""What the rest of the program asks of an objective; the only module that tells the members apart.
+
+A new objective is its module, a name in the union of `seqmatch.objectives`, an entry of the
+catalogue, and its answers here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seqmatch.objectives.maximum_likelihood import SFTConfig, sft_loss
+from seqmatch.objectives.schedule import beta_at
 from seqmatch.objectives.sequence_match import (
-    beta_at,
+    SequenceMatchConfig,
     sequence_match_loss,
     uses_rollouts,
 )
@@ -18,13 +24,61 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seqmatch.objectives import ObjectiveConfig
+    from seqmatch.objectives.base import RolloutConfig
+
+
+@dataclass(frozen=True)
+class RewardScale:
+    """The scale of the implied reward r = alpha (l - discount V')."""
+
+    alpha: float
+    discount: float
+
+
+def imitation_weight(config: ObjectiveConfig, step: int, num_steps: int) -> float:
+    """Returns the weight beta of the imitation term at a step; 1 without a schedule."""
+    return beta_at(step, num_steps, config) if isinstance(config, SequenceMatchConfig) else 1.0
+
+
+def rollout_config(config: ObjectiveConfig) -> RolloutConfig | None:
+    """Returns how the policy is sampled during training; None where it never is."""
+    if isinstance(config, SequenceMatchConfig) and uses_rollouts(config):
+        return config.rollouts
+    return None
 
 
 def needs_rollouts(config: ObjectiveConfig, step: int, num_steps: int) -> bool:
     """Tells whether the loss of this step has a term on the policy's own samples."""
-    if isinstance(config, SFTConfig):
-        return False
-    return uses_rollouts(config) and beta_at(step, num_steps, config) < 1.0
+    return rollout_config(config) is not None and imitation_weight(config, step, num_steps) < 1.0
+
+
+def value_temperature(config: ObjectiveConfig) -> float | None:  # noqa: ARG001
+    """Returns the beta of the tempered values that the loss is made of; None where of none."""
+    return None
+
+
+def needs_backspace_q(config: ObjectiveConfig) -> bool:  # noqa: ARG001
+    """Tells whether the loss asks how likely backspace is in every state."""
+    return False
+
+
+def reward_scale(config: ObjectiveConfig) -> RewardScale:
+    """Returns the objective's alpha and discount; where it has none, those of SequenceMatch.
+
+    So the curves of all objectives have the same axes.
+    """
+    scale = config if isinstance(config, SequenceMatchConfig) else SequenceMatchConfig()
+    return RewardScale(scale.alpha, scale.discount)
+
+
+def divergence_name(config: ObjectiveConfig) -> str:
+    """Returns the name of the divergence that was chosen; empty where there is no choice."""
+    return config.divergence if isinstance(config, SequenceMatchConfig) else ""
+
+
+def warnings_of(config: ObjectiveConfig) -> tuple[str, ...]:  # noqa: ARG001
+    """Returns what a person should know of these settings before trusting the run."""
+    return ()
 
 
 def objective_loss(

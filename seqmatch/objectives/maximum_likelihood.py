@@ -53,6 +53,6 @@ def sft_loss(data: StateActionValues) -> LossOutput:
     Source: docs/method.md, "Averaging"; Cundy & Ermon (arXiv 2306.05426), footnote on averaging.
     """
     nll = token_nll(data)
-    loss = nll.sum(dim=1).mean()
-    per_token = nll.sum() / data.is_action.sum()
+    loss = data.mean(nll.sum(dim=1))
+    per_token = loss / data.mean(data.is_action.sum(dim=1).to(loss.dtype))
     return LossOutput(loss, {"train/bc_loss": loss.detach(), "train/nll": per_token.detach()})

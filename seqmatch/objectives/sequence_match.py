@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from seqmatch.divergences import DIVERGENCES, Divergence, get_divergence
 from seqmatch.errors import ConfigError, UnknownNameError
 from seqmatch.objectives.base import CorruptionConfig, Frozen, RolloutConfig
+from seqmatch.objectives.schedule import Alpha, Discount, FinalBeta, WarmupFraction
 from seqmatch.objectives.temporal_difference import (
     TemporalDifferences,
     temporal_differences,
@@ -34,20 +35,8 @@ class SequenceMatchConfig(Frozen):
         description="What is minimised between the occupancy measures of policy and demonstrator.",
         json_schema_extra={"choices": list(DIVERGENCES)},
     )
-    alpha: float = Field(
-        0.01,
-        gt=0.0,
-        le=10.0,
-        title="Entropy weight alpha",
-        description="Scale of the implied reward; 0.01 in the paper. Smaller is closer to SFT.",
-    )
-    discount: float = Field(
-        0.998,
-        gt=0.0,
-        lt=1.0,
-        title="Discount gamma",
-        description="Weight gamma^t of the action at time t. 0.998 in the paper.",
-    )
+    alpha: Alpha = 0.01
+    discount: Discount = 0.998
     backspace: bool = Field(
         True,
         title="Backspace action",
@@ -56,21 +45,8 @@ class SequenceMatchConfig(Frozen):
     )
     corruption: CorruptionConfig = CorruptionConfig()
     rollouts: RolloutConfig = RolloutConfig()
-    warmup_fraction: float = Field(
-        0.4,
-        ge=0.0,
-        le=1.0,
-        title="Imitation warm-up",
-        json_schema_extra={"unit": "share of steps"},
-        description="Share of the steps that train on the imitation term alone.",
-    )
-    final_beta: float = Field(
-        0.2,
-        ge=0.0,
-        le=1.0,
-        title="Final imitation weight beta",
-        description="After the warm-up the imitation weight falls linearly from 1 to this value.",
-    )
+    warmup_fraction: WarmupFraction = 0.4
+    final_beta: FinalBeta = 0.2
     estimator: Literal["telescoped", "paper"] = Field(
         "telescoped",
         title="Estimator",
@@ -86,28 +62,6 @@ class SequenceMatchConfig(Frozen):
         except UnknownNameError as error:
             raise ValueError(str(error)) from error  # pydantic reports ValueErrors only
         return name
-
-
-def beta_at(step: int, num_steps: int, config: SequenceMatchConfig) -> float:
-    """Returns the weight beta of the imitation term at a step.
-
-    1 during the warm-up, then linear down to `final_beta` when all steps are done, which is one
-    step after the last update:
-    beta = 1 - (1 - final_beta) (step - w) / (num_steps - w), w = warmup_fraction num_steps.
-
-    Args:
-        step: Optimiser steps done, 0 .. num_steps.
-        num_steps: Optimiser steps of the whole run.
-        config: Gives `warmup_fraction` and `final_beta`.
-
-    Source: the warm-up by the imitation loss and the convex combination are those of Cundy & Ermon
-    (appendix, quoted in part only); the linear schedule is ours.
-    """
-    warmup = config.warmup_fraction * num_steps
-    if step <= warmup:
-        return 1.0
-    progress = min(1.0, (step - warmup) / (num_steps - warmup))
-    return 1.0 - (1.0 - config.final_beta) * progress
 
 
 def uses_rollouts(config: SequenceMatchConfig) -> bool:

@@ -6,6 +6,7 @@ action like any other and takes one step of time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,18 @@ class TemporalDifferences:
     """gamma^N."""
     end_value: Float[Tensor, " batch"]
     """V(s_N)."""
-    num_actions: Float[Tensor, ""]
-    """Actions of the whole batch."""
+    num_actions: Float[Tensor, " batch"]
+    """N."""
+    mean: Callable[[Float[Tensor, " batch"]], Float[Tensor, ""]]
+    """The mean over trajectories, by their weights where they have some."""
 
     def discounted_sum(self, terms: Float[Tensor, "batch time"]) -> Float[Tensor, ""]:
         """Sums gamma^t times the terms over each trajectory; mean over trajectories."""
-        return (self.weights * terms).sum(dim=1).mean()
+        return self.mean((self.weights * terms).sum(dim=1))
 
     def discounted_end(self, terms: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Weighs terms of the terminal state by gamma^N; mean over trajectories."""
-        return (self.end_weight * terms).mean()
+        return self.mean(self.end_weight * terms)
 
     def value_sum(self) -> Float[Tensor, ""]:
         """Sums gamma^t [V(s_t) - gamma V(s_{t+1})], plus gamma^N V(s_N).
@@ -52,7 +55,7 @@ class TemporalDifferences:
 
     def mean_absolute_td(self) -> Float[Tensor, ""]:
         """Returns the mean of |d_t| over all actions of the batch, undiscounted, in nats."""
-        return self.td.abs().sum() / self.num_actions
+        return self.mean(self.td.abs().sum(dim=1)) / self.mean(self.num_actions)
 
 
 def temporal_differences(data: StateActionValues, discount: float) -> TemporalDifferences:
@@ -70,14 +73,17 @@ def temporal_differences(data: StateActionValues, discount: float) -> TemporalDi
     beyond = data.is_action.logical_not()
     times = data.is_action.cumsum(dim=1) - 1
     num_actions = data.is_action.sum(dim=1)
+    length = num_actions.to(data.values.dtype)
+    following = data.values[:, 1:] if data.next_values is None else data.next_values
     weights = (discount ** times.to(data.values.dtype)).masked_fill(beyond, 0.0)
-    td = data.chosen_q - discount * data.values[:, 1:]
+    td = data.chosen_q - discount * following
     return TemporalDifferences(
         discount=discount,
         weights=weights,
         nll=token_nll(data),
         td=td.masked_fill(beyond, 0.0),
-        end_weight=discount ** num_actions.to(data.values.dtype),
+        end_weight=discount**length,
         end_value=data.values.gather(1, num_actions.unsqueeze(1)).squeeze(1),
-        num_actions=num_actions.sum(),
+        num_actions=length,
+        mean=data.mean,
     )

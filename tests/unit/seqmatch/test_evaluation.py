@@ -12,16 +12,15 @@ from seqmatch.config import EvaluationConfig
 from seqmatch.divergence_estimate import OccupancySample, best_coefficients, bound_at
 from seqmatch.evaluation import (
     HeldOutRows,
-    RewardScale,
     evaluate,
     likelihood_metrics,
-    reward_scale,
     rollout_metrics,
 )
 from seqmatch.generation import Rollout
 from seqmatch.gradients import accumulate_gradients
 from seqmatch.metrics import METRICS
 from seqmatch.objectives import SequenceMatchConfig, SFTConfig
+from seqmatch.objectives.dispatch import RewardScale, reward_scale
 from seqmatch.reporting import Trace
 from seqmatch.trajectory_values import (
     TrajectoryValues,
