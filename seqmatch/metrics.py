@@ -55,14 +55,16 @@ METRICS: dict[str, Metric] = _registry(
         "Data penalty",
         "nats per sequence",
         "none",
-        "Discounted sum of d - phi(alpha d)/alpha over demonstrations; alpha/4 d^2 for chi-square.",
+        "Discounted sum of d - phi(alpha d)/alpha over demonstrations; alpha/4 d^2 for chi-square, "
+        "c_E in the place of 1/4 where that was changed.",
     ),
     Metric(
         "train/mixture_penalty",
         "Mixture penalty",
         "nats per sequence",
         "none",
-        "Discounted sum of alpha/4 d^2 over replayed rollouts: the mixture term.",
+        "Discounted sum of alpha c d^2 over replayed rollouts: the mixture term; c is 1/4 where it "
+        "was not changed.",
     ),
     Metric(
         "train/terminal_penalty",
@@ -100,6 +102,36 @@ METRICS: dict[str, Metric] = _registry(
         "nats",
         "none",
         "Mean |l(a|s) - gamma V(s')| over the replayed rollouts.",
+    ),
+    Metric(
+        "train/target_gap",
+        "Target network gap",
+        "nats",
+        "none",
+        "Mean |V(s') - V(s') of the target network| over the training demonstrations: how far the "
+        "target network lags behind.",
+    ),
+    Metric(
+        "train/clipped_data",
+        "Rewards over the limit, demonstrations",
+        "share of actions",
+        "lower",
+        "Share of the training demonstrations' actions with |alpha d| above the reward limit.",
+    ),
+    Metric(
+        "train/clipped_rollout",
+        "Rewards over the limit, rollouts",
+        "share of actions",
+        "lower",
+        "Share of the replayed rollouts' actions with |alpha d| above the reward limit.",
+    ),
+    Metric(
+        "train/backspace_labels",
+        "Backspace labels",
+        "share of actions",
+        "none",
+        "Share of the training demonstrations' labels that are backspace: how much noise was "
+        "inserted, bursts counted in full.",
     ),
     Metric(
         "eval/nll",

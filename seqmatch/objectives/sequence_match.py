@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from seqmatch.divergences import DIVERGENCES, Divergence, get_divergence
 from seqmatch.errors import ConfigError, UnknownNameError
 from seqmatch.objectives.base import CorruptionConfig, Frozen, RolloutConfig
+from seqmatch.objectives.implied_rewards import ImpliedRewards
 from seqmatch.objectives.schedule import Alpha, Discount, FinalBeta, WarmupFraction
 from seqmatch.objectives.temporal_difference import (
     TemporalDifferences,
@@ -53,6 +54,46 @@ class SequenceMatchConfig(Frozen):
         description="telescoped: discounted NLL plus penalties. paper: equation 4 literally. They "
         "are equal on complete trajectories from one start state.",
     )
+    offline: bool = Field(
+        False,
+        title="Offline",
+        description="Never sample the policy. Of the chi-square mixture only the square on "
+        "demonstrations remains, and both estimators are equal.",
+    )
+    mixture_data: float = Field(
+        0.25,
+        ge=0.0,
+        le=100.0,
+        title="Mixture weight, data",
+        description="Of the squared reward on demonstrations, with the chi-square mixture. 1/4 for "
+        "both weights is the divergence itself.",
+    )
+    mixture_model: float = Field(
+        0.25,
+        ge=0.0,
+        le=100.0,
+        title="Mixture weight, model",
+        description="Of the squared reward on sampled answers, with the chi-square mixture. With 0 "
+        "nothing is sampled.",
+    )
+    reward_clip: float = Field(
+        0.0,
+        ge=0.0,
+        le=1000.0,
+        title="Reward limit",
+        description="Penalties grow linearly where alpha |d| is above this, which bounds their "
+        "gradient. 0 is no limit; 2 is the largest reward at the optimum of the chi-square "
+        "mixture.",
+    )
+    target_decay: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        title="Target network decay",
+        description="With more than 0, the values of next states come without gradient from a "
+        "moving average of the weights, which keeps this share of itself at each step; costs a "
+        "forward pass. 0 is no target network.",
+    )
 
     @field_validator("divergence")
     @classmethod
@@ -66,7 +107,13 @@ class SequenceMatchConfig(Frozen):
 
 def uses_rollouts(config: SequenceMatchConfig) -> bool:
     """Tells whether the loss has a term on the policy's own samples at all."""
-    return get_divergence(config.divergence).uses_mixture or config.estimator == "paper"
+    has_mixture = divergence_of(config).uses_mixture and config.mixture_model > 0.0
+    return not config.offline and (has_mixture or config.estimator == "paper")
+
+
+def divergence_of(config: SequenceMatchConfig) -> Divergence:
+    """Returns the registered divergence that the config names."""
+    return get_divergence(config.divergence)
 
 
 def sequence_match_loss(
@@ -83,16 +130,21 @@ def sequence_match_loss(
              + gamma^N { V(s_N) - phi(alpha (1-gamma) V(s_N)) / (alpha (1-gamma)) }
 
     and `paper` is minus equation 4 with both value sums; they are equal on complete trajectories
-    from one start state. A divergence with a mixture adds, over rollouts u_0 .. u_M,
+    from one start state. A divergence with a mixture has x - c_E x^2 for phi, and adds over
+    rollouts u_0 .. u_M
 
-        sum_{t<M} gamma^t (alpha/4) d_t(u)^2 + gamma^M (alpha/4) (1-gamma) V(u_M)^2.
+        sum_{t<M} gamma^t alpha c_pi d_t(u)^2 + gamma^M alpha c_pi (1-gamma) V(u_M)^2.
 
-    The gradient goes through V(s_{t+1}) too. Rollouts count as fixed: no score-function term.
+    Offline no term on rollouts is left: neither the mixture's, nor the value sum of `paper`, whose
+    weight goes to the one over demonstrations, so that both estimators are equal.
+
+    The gradient goes through V(s_{t+1}) too, unless `next_values` of a target network stand for it.
+    Rollouts count as fixed: no score-function term.
 
     Args:
         data: Values along demonstrations that end in a terminal state.
         rollouts: The same along the policy's samples; None where no term needs them.
-        config: The divergence, alpha, gamma and the estimator.
+        config: The divergence, alpha, gamma, the estimator, c_E, c_pi and the limit on rewards.
 
     Returns:
         The loss in nats per sequence and its terms. For `telescoped`, the loss is the discounted
@@ -101,30 +153,35 @@ def sequence_match_loss(
     Raises:
         ConfigError: The loss has a term on rollouts and there are none.
 
-    Source: Cundy & Ermon (arXiv 2306.05426), equation 4. The mixture's coefficient 1/4, the
-    rollouts' terminal term and the telescoped form are derived in docs/method.md.
+    Source: Cundy & Ermon (arXiv 2306.05426), equation 4. The coefficients 1/4, the rollouts'
+    terminal term and the telescoped form are derived in docs/method.md; offline as `value_expert`
+    of Garg et al. (IQ-Learn).
     """
-    divergence = get_divergence(config.divergence)
-    if rollouts is None and uses_rollouts(config):
+    if not uses_rollouts(config):
+        rollouts = None
+    elif rollouts is None:
         raise ConfigError(
-            f"no rollouts for divergence {divergence.name!r} with the estimator "
-            f"{config.estimator!r}; sample some, or choose a divergence without a mixture and the "
-            "telescoped estimator"
+            f"no rollouts for divergence {config.divergence!r} with the estimator "
+            f"{config.estimator!r}; sample some, choose offline, or a divergence without a mixture "
+            "and the telescoped estimator"
         )
+    rewards = _rewards(config)
     along = temporal_differences(data, config.discount)
-    penalty, terminal_penalty = _data_penalties(along, divergence, config)
+    penalty, terminal_penalty = _data_penalties(along, rewards, config)
     loss = along.discounted_sum(along.nll) + penalty + terminal_penalty
-    reported = {"train/td_data": along.mean_absolute_td()}
+    reported = {**_measures(along, config, "data")}
     if rollouts is not None:
         sampled = temporal_differences(rollouts, config.discount)
-        reported["train/td_rollout"] = sampled.mean_absolute_td()
-        if divergence.uses_mixture:
-            mixture, mixture_terminal = _mixture_penalties(sampled, config)
+        reported |= _measures(sampled, config, "rollout")
+        if rewards.divergence.uses_mixture:
+            mixture, mixture_terminal = _mixture_penalties(sampled, rewards, config)
             loss = loss + mixture + mixture_terminal
             terminal_penalty = terminal_penalty + mixture_terminal
             reported["train/mixture_penalty"] = mixture
         if config.estimator == "paper":
             loss = loss + (sampled.value_sum() - along.value_sum()) / 2
+    if data.next_values is not None:
+        reported["train/target_gap"] = along.mean_target_gap()
     reported |= {
         "train/sm_loss": loss,
         "train/data_penalty": penalty,
@@ -133,8 +190,24 @@ def sequence_match_loss(
     return LossOutput(loss, {name: value.detach() for name, value in reported.items()})
 
 
+def _rewards(config: SequenceMatchConfig) -> ImpliedRewards:
+    return ImpliedRewards(
+        divergence_of(config), config.mixture_data, config.mixture_model, config.reward_clip
+    )
+
+
+def _measures(
+    along: TemporalDifferences, config: SequenceMatchConfig, side: Literal["data", "rollout"]
+) -> dict[str, Float[Tensor, ""]]:
+    """What is reported of temporal differences."""
+    found = {f"train/td_{side}": along.mean_absolute_td()}
+    if config.reward_clip:
+        found[f"train/clipped_{side}"] = along.share_beyond(config.reward_clip / config.alpha)
+    return found
+
+
 def _data_penalties(
-    along: TemporalDifferences, divergence: Divergence, config: SequenceMatchConfig
+    along: TemporalDifferences, rewards: ImpliedRewards, config: SequenceMatchConfig
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """What the divergence adds to the discounted NLL of demonstrations, and at their end.
 
@@ -142,15 +215,16 @@ def _data_penalties(
     (1 - gamma) V(s_N).
     """
     alpha, rest = config.alpha, 1.0 - config.discount
-    penalty = along.discounted_sum(along.td - divergence.phi(alpha * along.td) / alpha)
-    end = divergence.phi(alpha * rest * along.end_value) / (alpha * rest)
+    penalty = along.discounted_sum(along.td - rewards.data_phi(alpha * along.td) / alpha)
+    end = rewards.data_phi(alpha * rest * along.end_value) / (alpha * rest)
     return penalty, along.discounted_end(along.end_value - end)
 
 
 def _mixture_penalties(
-    along: TemporalDifferences, config: SequenceMatchConfig
+    along: TemporalDifferences, rewards: ImpliedRewards, config: SequenceMatchConfig
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The square of the implied reward on rollouts, over alpha, with coefficient 1/4."""
-    quarter, rest = config.alpha / 4, 1.0 - config.discount
-    penalty = along.discounted_sum(quarter * along.td.square())
-    return penalty, along.discounted_end(quarter * rest * along.end_value.square())
+    """The square of the implied reward on rollouts, over alpha, and at their end."""
+    alpha, rest = config.alpha, 1.0 - config.discount
+    penalty = along.discounted_sum(rewards.model_square(alpha * along.td) / alpha)
+    end = rewards.model_square(alpha * rest * along.end_value) / (alpha * rest)
+    return penalty, along.discounted_end(end)

@@ -29,6 +29,8 @@ class TemporalDifferences:
     """V(s_t) - l(y_t|s_t), in nats."""
     td: Float[Tensor, "batch time"]
     """d_t = l(y_t|s_t) - gamma V(s_{t+1}), in nats; alpha d_t is the implied reward."""
+    target_gap: Float[Tensor, "batch time"]
+    """V(s_{t+1}) less what stands for it in d_t, a target network's; 0 without one."""
     end_weight: Float[Tensor, " batch"]
     """gamma^N."""
     end_value: Float[Tensor, " batch"]
@@ -49,9 +51,19 @@ class TemporalDifferences:
     def value_sum(self) -> Float[Tensor, ""]:
         """Sums gamma^t [V(s_t) - gamma V(s_{t+1})], plus gamma^N V(s_N).
 
-        Telescopes to V(s_0) on every trajectory: V(s_t) - gamma V(s_{t+1}) = nll_t + d_t.
+        V(s_t) - gamma V(s_{t+1}) = nll_t + d_t. Telescopes to V(s_0) on every trajectory, unless
+        the values of next states come from a target network.
         """
         return self.discounted_sum(self.nll + self.td) + self.discounted_end(self.end_value)
+
+    def share_beyond(self, limit: float) -> Float[Tensor, ""]:
+        """Returns the share of all actions with |d_t| above a limit in nats, undiscounted."""
+        beyond = (self.td.abs() > limit).sum(dim=1).to(self.td.dtype)
+        return self.mean(beyond) / self.mean(self.num_actions)
+
+    def mean_target_gap(self) -> Float[Tensor, ""]:
+        """Returns the mean of |V(s_{t+1}) - V of the target network| over all actions, in nats."""
+        return self.mean(self.target_gap.abs().sum(dim=1)) / self.mean(self.num_actions)
 
     def mean_absolute_td(self) -> Float[Tensor, ""]:
         """Returns the mean of |d_t| over all actions of the batch, undiscounted, in nats."""
@@ -62,7 +74,8 @@ def temporal_differences(data: StateActionValues, discount: float) -> TemporalDi
     """Computes what the discounted sums of SequenceMatch are taken over.
 
     d_t = l(y_t|s_t) - gamma V(s_{t+1}), where s_{t+1} is the state really reached, which noise
-    makes another one than the label leads to. Not invariant to l(.|s) + c(s): V is a value.
+    makes another one than the label leads to; V(s_{t+1}) is `data.next_values` where there are
+    some. The end keeps the policy's own V(s_N). Not invariant to l(.|s) + c(s): V is a value.
 
     Args:
         data: Values along trajectories.
@@ -74,7 +87,8 @@ def temporal_differences(data: StateActionValues, discount: float) -> TemporalDi
     times = data.is_action.cumsum(dim=1) - 1
     num_actions = data.is_action.sum(dim=1)
     length = num_actions.to(data.values.dtype)
-    following = data.values[:, 1:] if data.next_values is None else data.next_values
+    own = data.values[:, 1:]
+    following = own if data.next_values is None else data.next_values
     weights = (discount ** times.to(data.values.dtype)).masked_fill(beyond, 0.0)
     td = data.chosen_q - discount * following
     return TemporalDifferences(
@@ -82,6 +96,7 @@ def temporal_differences(data: StateActionValues, discount: float) -> TemporalDi
         weights=weights,
         nll=token_nll(data),
         td=td.masked_fill(beyond, 0.0),
+        target_gap=(own - following).masked_fill(beyond, 0.0),
         end_weight=discount**length,
         end_value=data.values.gather(1, num_actions.unsqueeze(1)).squeeze(1),
         num_actions=length,
