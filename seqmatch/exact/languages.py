@@ -7,7 +7,8 @@ There is no prompt: an answer starts from the empty state.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,7 +22,12 @@ STOP = 0
 STOP_SYMBOL = "stop"
 MAX_VOCABULARY = 8
 MAX_LENGTH = 6
+TABLE = "table"
+"""The name of a language that was pasted."""
 _SUM_TOLERANCE = 1e-9
+_ROW = re.compile(r"(?P<answer>.*?)(?P<gap>[\s,;]+)(?P<number>[^\s,;]+)")
+_GAP = re.compile(r"[\s,;]+")
+_EMPTY = "(empty)"
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Language:
         """Returns a state as people write it, without the stop token; "(empty)" for nothing."""
         symbols = [self.tokens[token] for token in state if token != STOP]
         joint = "" if all(len(symbol) == 1 for symbol in self.tokens[1:]) else " "
-        return joint.join(symbols) or "(empty)"
+        return joint.join(symbols) or _EMPTY
 
 
 def get_language(name: str) -> Language:
@@ -86,6 +92,123 @@ def complete_answers(vocabulary: int, max_length: int) -> Iterator[State]:
     for length in range(max_length):
         for tokens in itertools.product(range(1, vocabulary), repeat=length):
             yield (*tokens, STOP)
+
+
+def parse_language(text: str, policy: PolicyKind = "tabular") -> Language:
+    """Reads a pasted table: one answer and its probability a line.
+
+    What stands last in a line is the number; tabs, commas, semicolons or spaces come before it. If
+    any answer has such a gap within, the tokens of all answers are words, else single characters.
+    An answer that stops at once is "(empty)", or nothing before a tab or comma. Numbers that do not
+    sum to 1 (counts, say) are divided by their sum, and the language's sentence says so.
+
+    Args:
+        text: The table; blank lines do not count.
+        policy: What the model can represent.
+
+    Raises:
+        ConfigError: A line cannot be read, an answer stands twice or is too long, there are too
+            many tokens, or all numbers are 0; the message names the line.
+    """
+    rows = [_row(line, at) for at, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not rows:
+        raise ConfigError(
+            "the table is empty; one answer and its probability a line, as in: ab 0.5"
+        )
+    has_words = any(len(row.pieces) > 1 for row in rows)
+    answers = [_answer_symbols(row, has_words) for row in rows]
+    tokens = (STOP_SYMBOL, *_symbols(rows, answers))
+    law = _tabled_law(rows, answers, tokens)
+    total = math.fsum(law.values())
+    if total == 0.0:
+        raise ConfigError(f"lines 1 to {rows[-1].at}: all probabilities are 0; one must be above")
+    is_normalised = abs(total - 1.0) <= _SUM_TOLERANCE
+    said = "" if is_normalised else f" The numbers sum to {total:.6g} and were divided by that."
+    return Language(
+        name=TABLE,
+        title="Your own table",
+        sentence=f"The probabilities of a pasted table.{said}",
+        tokens=tokens,
+        max_length=max(len(answer) for answer in law),
+        law={answer: number / total for answer, number in law.items()},
+        policy=policy,
+        backspace=False,
+        noise_rate=0.1,
+        discount=0.9,
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of a pasted table."""
+
+    at: int
+    pieces: tuple[str, ...]
+    """The answer, cut at its gaps."""
+    number: float
+
+
+def _row(line: str, at: int) -> _Row:
+    found = _ROW.fullmatch(line.rstrip())
+    answer = found["answer"].strip() if found else ""
+    if not found or (not answer and not found["gap"].strip(" ")):
+        raise ConfigError(
+            f"line {at}: {line.strip()[:60]!r} is not an answer and its probability, as in: ab 0.5"
+        )
+    try:
+        number = float(found["number"])
+    except ValueError as error:
+        raise ConfigError(
+            f"line {at}: {found['number'][:60]!r} is not a number; "
+            "a probability or a count stands last in a line"
+        ) from error
+    if not 0.0 <= number < math.inf:
+        raise ConfigError(f"line {at}: probability {number}; allowed: 0 and more, and finite")
+    answer = "" if answer == _EMPTY else answer.removeprefix('"').removesuffix('"')
+    return _Row(at, tuple(piece for piece in _GAP.split(answer) if piece), number)
+
+
+def _answer_symbols(row: _Row, has_words: bool) -> tuple[str, ...]:
+    """The answer's tokens without the stop token, which may be written out after words."""
+    symbols = row.pieces if has_words else tuple("".join(row.pieces))
+    if has_words and symbols and symbols[-1] == STOP_SYMBOL:
+        symbols = symbols[:-1]
+    if STOP_SYMBOL in symbols:
+        raise ConfigError(f"line {row.at}: {STOP_SYMBOL!r} within an answer; it may only end one")
+    if len(symbols) >= MAX_LENGTH:
+        raise ConfigError(
+            f"line {row.at}: an answer of {len(symbols)} tokens; allowed: up to {MAX_LENGTH - 1}"
+        )
+    return symbols
+
+
+def _symbols(rows: Sequence[_Row], answers: Sequence[tuple[str, ...]]) -> list[str]:
+    """All symbols in alphabetical order."""
+    known: set[str] = set()
+    for row, symbols in zip(rows, answers, strict=True):
+        known |= set(symbols)
+        if len(known) >= MAX_VOCABULARY:
+            raise ConfigError(
+                f"line {row.at}: up to here there are {len(known)} different tokens; "
+                f"allowed: {MAX_VOCABULARY - 1}"
+            )
+    if not known:
+        raise ConfigError(f"line {rows[0].at}: no answer of the table has a token")
+    return sorted(known)
+
+
+def _tabled_law(
+    rows: Sequence[_Row], answers: Sequence[tuple[str, ...]], tokens: Sequence[str]
+) -> dict[State, float]:
+    lines: dict[State, int] = {}
+    law: dict[State, float] = {}
+    for row, symbols in zip(rows, answers, strict=True):
+        answer = (*(tokens.index(symbol) for symbol in symbols), STOP)
+        if answer in law:
+            shown = " ".join(symbols) or _EMPTY
+            raise ConfigError(f"line {row.at}: answer {shown!r} stands in line {lines[answer]} too")
+        lines[answer], law[answer] = row.at, row.number
+    return law
 
 
 def _check_size(tokens: tuple[str, ...], max_length: int) -> None:
