@@ -35,23 +35,21 @@ Show = Callable[[AppContext, str], list[Any]]
 PAGE_ROWS = 10
 
 
-def from_address(request: gr.Request) -> str:
-    """Returns the set that the address names, or none."""
-    return str(request.query_params.get("dataset", ""))[:64]
-
-
 def address_of(dataset_id: str) -> str:
     """Returns the address that shows this set again."""
     return link("demonstrations", dataset=dataset_id) if dataset_id else link("demonstrations")
 
 
 def show(context: AppContext, dataset_id: str) -> list[Any]:
-    """Shows the sets, and the chosen one opened."""
+    """Shows the sets, and the chosen one opened.
+
+    Where none is chosen, nothing is closed: on loading the answer may come after a person's click.
+    """
     record = _record(context, dataset_id)
     if record is None:
         missing = plain("This set is no longer here.", "problem") if dataset_id else ""
-        table = missing + sets(context, "")
-        return [table, gr.update(visible=False), *([gr.skip()] * 7), ""]
+        closed = gr.update(visible=False) if dataset_id else gr.skip()
+        return [missing + sets(context, ""), closed, *([gr.skip()] * 8)]
     pages = max(1, -(-record.num_rows // PAGE_ROWS))
     return [
         sets(context, dataset_id),
@@ -124,12 +122,12 @@ def keep() -> list[Any]:
 
 
 def delete(context: AppContext, dataset_id: str) -> list[Any]:
-    """Deletes the set, unless runs use it."""
+    """Deletes the set and closes its view, unless runs use it."""
     try:
         context.store.datasets.delete(dataset_id)
     except (DatasetInUseError, NotFoundError) as error:
-        return [plain(f"⚠ Not deleted: {error}", "problem"), gr.skip()]
-    return ["", ""]
+        return [plain(f"⚠ Not deleted: {error}", "problem"), gr.skip(), gr.skip()]
+    return ["", "", gr.update(visible=False)]
 
 
 def ask_lengths(

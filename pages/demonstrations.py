@@ -7,9 +7,9 @@ import gradio as gr
 
 from pages import dataset_actions, upload_actions
 from pages.components import dataset_view, upload_report
-from pages.components.events import BUSY, QUIET
+from pages.components.events import BUSY, IN_TURN, QUIET
 from pages.feedback import handler
-from pages.links import KEEP_ADDRESS
+from pages.links import KEEP_ADDRESS, from_address
 from pages.page import AppContext, Page
 from seqmatch.examples import EXAMPLES
 
@@ -46,11 +46,7 @@ def build(context: AppContext) -> None:
     sets = gr.HTML(elem_id="demonstrations-sets")
     view = dataset_view.build_view(context)
 
-    opened = [sets, *view.outputs]
-    show = handler(dataset_actions.show, context)
-    gr.on(None, handler(dataset_actions.from_address), outputs=[chosen], **QUIET).then(
-        show, chosen, opened, **QUIET
-    )
+    gr.on(None, None, outputs=[chosen], js=from_address("dataset"))
     upload_report.wire(context, report, files, upload_status, chosen)
     for name, button in examples:
         button.click(
@@ -59,9 +55,16 @@ def build(context: AppContext) -> None:
             [upload_status, chosen],
             **BUSY,
         )
-    chosen.change(show, chosen, opened, **QUIET).then(
-        dataset_actions.address_of, chosen, address, **QUIET
-    ).then(None, address, js=KEEP_ADDRESS)
+    # On loading, and whenever another set is chosen.
+    gr.on(
+        None,
+        handler(dataset_actions.show, context),
+        [chosen],
+        [sets, *view.outputs],
+        **IN_TURN,
+    ).then(dataset_actions.address_of, chosen, address, **QUIET).then(
+        None, address, js=KEEP_ADDRESS
+    )
     dataset_view.wire(context, view, chosen, sets)
 
 

@@ -12,6 +12,14 @@ KEEP_ADDRESS = (
 """JavaScript of an event: shows the address of what is on the page, so that a reload keeps it."""
 
 
+def from_address(name: str) -> str:
+    """Returns JavaScript of an event of loading: the value that the address gives to a name.
+
+    It needs no server, so that no late answer overwrites what a person chose meanwhile.
+    """
+    return f"() => new URLSearchParams(window.location.search).get('{name}') || ''"
+
+
 def link(page: str, **query: str) -> str:
     """Returns the address of a page beside this one, for example `run?run=ID`.
 

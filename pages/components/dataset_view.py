@@ -87,7 +87,10 @@ def wire(context: AppContext, view: DatasetView, chosen: gr.Textbox, sets: gr.HT
     view.delete.click(dataset_actions.ask_delete, None, [view.delete, view.sure], **QUIET)
     view.keep.click(dataset_actions.keep, None, [view.delete, view.sure], **QUIET)
     view.really_delete.click(
-        handler(dataset_actions.delete, context), chosen, [view.status, chosen], **QUIET
+        handler(dataset_actions.delete, context),
+        chosen,
+        [view.status, chosen, view.group],
+        **QUIET,
     ).then(dataset_actions.keep, None, [view.delete, view.sure], **QUIET)
     _wire_task(
         context,

@@ -18,6 +18,10 @@ POLLING: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "once"}
 FOLLOWING: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
 """An event of typing or sliding: the last value wins, those in between may be skipped."""
 
+IN_TURN: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+"""An event that shows what is chosen: asked again only once the last answer is there, so that no
+late answer puts an earlier choice back."""
+
 BUSY: dict[str, Any] = {**QUIET, "show_progress": "minimal"}
 """An event that takes a moment, such as reading an upload."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from pages.presenters.training_choices import new_runs
 from seqmatch.config import DataConfig, RunConfig
@@ -63,6 +63,21 @@ def _write(folder: Path, rows: list[str]) -> Path:
     path = folder / "mine.jsonl"
     path.write_text("\n".join(rows))
     return path
+
+
+def _hold_the_first_question(page: Page) -> list[Route]:
+    """Keeps back what a page asks first when it is loaded, as a busy machine does."""
+    held: list[Route] = []
+    is_first = iter([True])
+
+    def hold(route: Route) -> None:
+        if next(is_first, False):
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/queue/join*", hold)
+    return held
 
 
 def _claimed(store: RunStore, kind: str) -> TaskRecord:
@@ -185,6 +200,23 @@ def test_the_tokens_of_a_row_are_asked_of_the_lane(
     store.tasks.finish(task.id, TaskStatus.COMPLETED)
     expect(page.locator("#demonstrations-tokens .tokens")).to_contain_text("<b>")
     expect(page.locator("#demonstrations-tokens")).to_contain_text("The stop token is trained.")
+
+
+def test_a_late_answer_to_the_loading_closes_no_set_that_was_opened_meanwhile(
+    visit: Visit, pages_address: str, store: RunStore
+) -> None:
+    page = visit("about:blank")
+    held = _hold_the_first_question(page)
+    page.goto(f"{pages_address}/demonstrations")
+    page.locator("#demonstrations-example-arithmetic").click()
+    expect(page.locator("#demonstrations-heading h3")).to_be_visible()
+    held.pop().continue_()
+    page.get_by_role("tab", name="Tokens").click()
+    page.locator("#demonstrations-seed input").fill("7")
+    page.locator("#demonstrations-look").click()
+    expect(page.locator("#demonstrations-tokens")).to_contain_text("Waiting for the worker")
+    store.tasks.finish(_claimed(store, "token_view").id, TaskStatus.CANCELLED)
+    expect(page.locator("#demonstrations-tokens")).to_contain_text("It was stopped.")
 
 
 def _answer_length_check(store: RunStore, refusal: str) -> None:
