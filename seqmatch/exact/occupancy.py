@@ -157,13 +157,11 @@ class _Tree:
 
 @lru_cache(maxsize=8)
 def _tree(chain: TokenChain) -> _Tree:
-    is_terminal = chain.is_terminal.numpy()
-    numbers = np.arange(chain.num_states)
     return _Tree(
         levels=chain.levels,
         parent=chain.parent.numpy(),
         last_token=chain.last_token.numpy(),
-        is_terminal=is_terminal,
+        is_terminal=chain.is_terminal.numpy(),
         can_delete=chain.can_delete.numpy(),
-        alive=tuple(numbers[level][~is_terminal[level]] for level in chain.levels),
+        alive=tuple(level.numpy() for level in chain.alive_levels),
     )

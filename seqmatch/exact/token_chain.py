@@ -40,6 +40,9 @@ class TokenChain:
     index: Mapping[State, int]
     levels: tuple[slice, ...]
     """The states of each depth 0 .. max_length."""
+    alive_levels: tuple[Int[Tensor, " alive"], ...]
+    """Numbers of the states of each depth that are not terminal: their children, in order, are the
+    next depth."""
     next_state: Int[Tensor, "state action"]
     """The state's own number where the action does not exist."""
     exists: Bool[Tensor, "state action"]
@@ -125,6 +128,7 @@ def _chain(vocab: int, max_length: int, backspace: bool) -> TokenChain:
         states=states,
         index=index,
         levels=levels,
+        alive_levels=tuple(number[level][~is_terminal[level]] for level in levels),
         next_state=next_state,
         exists=exists,
         is_terminal=is_terminal,
