@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from seqmatch.config import RunConfig
-from seqmatch.divergences import DIVERGENCES
+from seqmatch.divergences import divergences_of
 
 Kind = Literal["int", "float", "bool", "choice", "text"]
 Value = str | int | float | bool | None
@@ -52,6 +52,7 @@ SHOWN_WHEN: Mapping[str, tuple[str, Value]] = {
     "objective.corruption.alphabet": ("objective.backspace", True),
     "objective.corruption.top_k": ("objective.corruption.alphabet", "model_top_k"),
     "objective.corruption.token_set": ("objective.corruption.alphabet", "token_set"),
+    "objective.divergence_order": ("objective.divergence", "alpha"),
     "adapter.rank": ("adapter.kind", "lora"),
     "adapter.scaling": ("adapter.kind", "lora"),
 }
@@ -263,8 +264,9 @@ def _kind(info: FieldInfo, choices: tuple[tuple[str, str], ...]) -> Kind:
 
 
 def _choices(path: str, info: FieldInfo) -> tuple[tuple[str, str], ...]:
-    if path.endswith("divergence"):
-        return tuple((entry.title, name) for name, entry in DIVERGENCES.items())
+    if path == "objective.divergence":
+        offered = divergences_of("sequence_match")
+        return tuple((entry.title, name) for name, entry in offered.items())
     if get_origin(info.annotation) is Literal:
         return tuple((str(value), str(value)) for value in get_args(info.annotation))
     return ()

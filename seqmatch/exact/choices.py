@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from seqmatch.divergences import DIVERGENCES
+from seqmatch.divergences import DIVERGENCES, divergences_of
 from seqmatch.errors import unknown_name
 from seqmatch.objectives import OBJECTIVES, ObjectiveConfig
 from seqmatch.objectives.base import Frozen
@@ -94,7 +94,7 @@ def _variants(kind: str) -> tuple[_Variant, ...]:
     if kind == "sequence_match":
         return tuple(
             _Variant(name, divergence.title, {"divergence": name})
-            for name, divergence in DIVERGENCES.items()
+            for name, divergence in divergences_of("sequence_match").items()
         )
     return _VARIANTS.get(kind, (_Variant("", "", {}),))
 

@@ -6,11 +6,12 @@ at time t weighs gamma^t, the stop token's absorbing state gamma^N. Formulas: do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from seqmatch.divergences import DIVERGENCES, Divergence, get_divergence
+from seqmatch.divergences import Divergence, divergences_of, get_divergence
+from seqmatch.divergences.alpha_family import DEFAULT_ORDER, MAXIMUM_ORDER, MINIMUM_ORDER
 from seqmatch.errors import ConfigError, UnknownNameError
 from seqmatch.objectives.base import CorruptionConfig, Frozen, RolloutConfig
 from seqmatch.objectives.implied_rewards import ImpliedRewards
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def _list_divergences(schema: dict[str, Any]) -> None:
+    """Puts the choices into the JSON schema, as the registry stands when it is asked."""
+    schema["choices"] = list(divergences_of("sequence_match"))
+
+
 class SequenceMatchConfig(Frozen):
     """Match occupancy measures by the policy's own logits (Cundy & Ermon, arXiv 2306.05426)."""
 
@@ -34,7 +40,15 @@ class SequenceMatchConfig(Frozen):
         "chi_square_mixture",
         title="Divergence",
         description="What is minimised between the occupancy measures of policy and demonstrator.",
-        json_schema_extra={"choices": list(DIVERGENCES)},
+        json_schema_extra=_list_divergences,
+    )
+    divergence_order: float = Field(
+        DEFAULT_ORDER,
+        ge=MINIMUM_ORDER,
+        le=MAXIMUM_ORDER,
+        title="Order",
+        description="Of the alpha family: 0 is forward KL, 1/2 squared Hellinger, 1 reverse KL, "
+        "2 Pearson's chi-square. Other divergences ignore it.",
     )
     alpha: Alpha = 0.01
     discount: Discount = 0.998
@@ -99,9 +113,12 @@ class SequenceMatchConfig(Frozen):
     @classmethod
     def _divergence_is_registered(cls, name: str) -> str:
         try:
-            get_divergence(name)
+            reason = get_divergence(name).left_out.get("sequence_match")
         except UnknownNameError as error:
             raise ValueError(str(error)) from error  # pydantic reports ValueErrors only
+        if reason is not None:
+            allowed = ", ".join(sorted(divergences_of("sequence_match")))
+            raise ValueError(f"{name!r} is not for SequenceMatch: {reason}; allowed: {allowed}")
         return name
 
 
@@ -113,7 +130,7 @@ def uses_rollouts(config: SequenceMatchConfig) -> bool:
 
 def divergence_of(config: SequenceMatchConfig) -> Divergence:
     """Returns the registered divergence that the config names."""
-    return get_divergence(config.divergence)
+    return get_divergence(config.divergence, config.divergence_order)
 
 
 def sequence_match_loss(

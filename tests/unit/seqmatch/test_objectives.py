@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from seqmatch.divergences import DIVERGENCES
+from seqmatch.divergences import DIVERGENCES, divergences_of
 from seqmatch.errors import ConfigError
 from seqmatch.metrics import METRICS
 from seqmatch.objectives import (
@@ -27,9 +27,10 @@ from tests.oracles import sequence_match as oracle
 GAMMA, ALPHA = 0.9, 0.05
 Rows = list[tuple[torch.Tensor, list[int]]]
 
-every = pytest.mark.parametrize("name", list(DIVERGENCES))
+every = pytest.mark.parametrize("name", list(divergences_of("sequence_match")))
 plain = pytest.mark.parametrize(
-    "name", [name for name, divergence in DIVERGENCES.items() if not divergence.uses_mixture]
+    "name",
+    [name for name, entry in divergences_of("sequence_match").items() if not entry.uses_mixture],
 )
 
 
@@ -191,6 +192,7 @@ def test_d6_tends_to_discounted_likelihood_at_its_rate(name: str) -> None:
     along = temporal_differences(batch, GAMMA)
     likelihood = gradients(along.discounted_sum(along.nll), data)
     curvature = DIVERGENCES[name].second_derivative
+    assert curvature is not None
     quadratic = along.discounted_sum(along.td.square() / (2 * curvature))
     end = along.discounted_end((1 - GAMMA) * along.end_value.square() / (2 * curvature))
     slope = gradients(quadratic + end, data)
@@ -368,8 +370,8 @@ def test_config_refuses_an_unknown_divergence_and_offers_the_known() -> None:
         SequenceMatchConfig(divergence="chi")
 
     schema = SequenceMatchConfig.model_json_schema()["properties"]["divergence"]
-    assert schema["choices"] == list(DIVERGENCES)
-    assert SequenceMatchConfig().divergence in DIVERGENCES
+    assert schema["choices"] == list(divergences_of("sequence_match"))
+    assert SequenceMatchConfig().divergence in schema["choices"]
 
 
 @pytest.mark.parametrize("config", [SFTConfig, SequenceMatchConfig])
