@@ -11,11 +11,13 @@ from gradio.components import Component
 
 from pages import compare_actions as actions
 from pages.components.config_form import build_input
-from pages.components.events import FOLLOWING, POLLING, QUIET
+from pages.components.events import FOLLOWING, POLLING, QUIET, held, released
+from pages.components.plain import plain
 from pages.feedback import handler
 from pages.links import KEEP_ADDRESS
 from pages.page import AppContext, Page
 
+FORM = "compare-form"
 BASIC = ("temperature", "max_new_tokens", "seed")
 
 
@@ -24,7 +26,8 @@ def build(context: AppContext) -> None:
     task = gr.Textbox(visible=False, elem_id="compare-task")
     address = gr.Textbox(visible=False, elem_id="compare-address")
     gr.Markdown("# Compare\nEvery policy gets the same prompts and the same random numbers.")
-    request, held_out = _build_request()
+    with gr.Column(elem_id=FORM):
+        request, held_out = _build_request()
     with gr.Row(elem_classes=["button-row"]):
         compare = gr.Button("Compare", variant="primary", elem_id="compare-start")
         stop = gr.Button("Stop", visible=False, elem_id="compare-stop")
@@ -32,20 +35,25 @@ def build(context: AppContext) -> None:
     replay, play, columns, fold, table = _build_results()
     timer = gr.Timer(0.7, active=False)
     player = gr.Timer(0.35, active=False)
-    seen = gr.State(-1)
+    seen = gr.State(actions.NOTHING_SEEN)
 
-    results: list[Any] = [status, columns, table, fold, replay, play, stop, timer, seen]
-    show = handler(actions.show, context)
     gr.on(
         None,
         handler(actions.from_address, context),
         outputs=[*request, held_out.split, held_out.fold, task],
+        js=held(FORM),
         **QUIET,
-    ).then(show, task, results, **QUIET)
+    ).then(None, js=released(FORM))
     compare.click(handler(actions.submit, context), request, [status, task, address], **QUIET).then(
-        show, task, results, **QUIET
-    ).then(None, address, js=KEEP_ADDRESS)
-    timer.tick(handler(actions.poll, context), [task, seen], results, **POLLING)
+        None, address, js=KEEP_ADDRESS
+    )
+    gr.on(
+        [task.change, timer.tick],
+        handler(actions.show, context),
+        [task, seen],
+        [status, columns, table, fold, replay, play, stop, timer, seen],
+        **FOLLOWING,
+    )
     stop.click(handler(actions.stop, context), task, [status], **QUIET)
     replay.input(handler(actions.replay, context), [task, replay], columns, **FOLLOWING)
     play.click(actions.play, replay, [player, replay, play], **QUIET)
@@ -133,7 +141,10 @@ def _build_results() -> tuple[gr.Slider, gr.Button, gr.HTML, gr.Accordion, gr.HT
             0, 1, 1, step=1, label="Replay: actions shown", visible=False, elem_id="compare-replay"
         )
         play = gr.Button("Play", visible=False, scale=0, min_width=96, elem_id="compare-play")
-    columns = gr.HTML(elem_id="compare-columns")
+    columns = gr.HTML(
+        plain("Write a prompt, choose policies, and press Compare.", "empty"),
+        elem_id="compare-columns",
+    )
     with gr.Accordion(
         "All answers as a table", open=False, visible=False, elem_id="compare-table-fold"
     ) as fold:

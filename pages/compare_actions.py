@@ -35,6 +35,10 @@ MAX_POLICIES = 4
 MAX_PROMPTS = 32
 NUM_FIRST_RUNS = 2
 """Runs chosen where the address names none."""
+Seen = tuple[str, int]
+"""The comparison that is shown, and the last piece of its output."""
+NOTHING_SEEN: Seen = ("", -1)
+_NUM_RESULTS = 9
 FIELDS: tuple[FormField, ...] = tuple(model_fields(DecodingConfig))
 BASIC = ("temperature", "max_new_tokens", "seed")
 ORDER = (
@@ -51,17 +55,16 @@ def from_address(context: AppContext, request: gr.Request) -> list[Any]:
     """
     choices = _choices(context)
     known = [value for _, value in choices]
-    asked = _stored(context, str(request.query_params.get("comparison", "")))
-    if asked is None:
+    task_id = str(request.query_params.get("comparison", ""))[:64]
+    form = _stored(context, task_id)
+    if form is None:
         runs = [value for value in known if value.startswith("run:")]
         named = [f"run:{run}" for run in str(request.query_params.get("runs", "")).split(",")]
         wanted = [value for value in named if value in known] or runs[:NUM_FIRST_RUNS]
         chosen = wanted[:MAX_POLICIES]
         values = [gr.skip(), gr.update(choices=choices, value=chosen), gr.skip()]
         decoding = [gr.skip()] * len(ORDER)
-        task_id = ""
     else:
-        task_id, form = asked
         chosen = [value for value in map(policy_value, form.policies) if value in known]
         values = [
             "\n".join(map(to_line, form.prompts)),
@@ -122,14 +125,35 @@ def read_request(
     )
 
 
-def show(context: AppContext, task_id: str) -> list[Any]:
-    """Shows a comparison as far as it is, and follows it until it ends."""
-    return _shown(context, task_id, -1)
-
-
-def poll(context: AppContext, task_id: str, seen: int) -> list[Any]:
-    """Shows what is new of a comparison."""
-    return _shown(context, task_id, seen)
+def show(context: AppContext, task_id: str, seen: Seen) -> list[Any]:
+    """Shows what is new of a comparison; the timer goes on until it ends."""
+    if not task_id:
+        return [gr.skip()] * _NUM_RESULTS
+    task = _task(context, task_id)
+    if task is None:
+        gone = plain("This comparison is no longer here.", "problem")
+        return [gone, *([gr.skip()] * (_NUM_RESULTS - 3)), gr.Timer(active=False), NOTHING_SEEN]
+    outputs = context.store.tasks.output(task.id)
+    now = (task.id, outputs[-1].seq if outputs else 0)
+    if now == seen and not has_ended(task):
+        words = _status(context, task, 0, 0) if task.status is TaskStatus.QUEUED else gr.skip()
+        return [words, *([gr.skip()] * (_NUM_RESULTS - 1))]
+    request, answers = _gathered(context, task)
+    end = comparison.longest(answers.values())
+    num_done = sum(answer.is_done for answer in answers.values())
+    rows = comparison.table_rows(answers.values())
+    is_over = has_ended(task)
+    return [
+        _status(context, task, num_done, len(answers)),
+        comparison.comparison_html(request, answers, None),
+        comparison.table_html(rows),
+        gr.update(visible=True),
+        gr.update(maximum=max(end, 1), value=end, visible=is_over and end > 1),
+        gr.update(visible=is_over and end > 1, interactive=True),
+        gr.update(visible=not is_over),
+        gr.Timer(active=not is_over),
+        now,
+    ]
 
 
 def stop(context: AppContext, task_id: str) -> str:
@@ -200,34 +224,6 @@ def held_out_prompts(
     ]
 
 
-def _shown(context: AppContext, task_id: str, seen: int) -> list[Any]:
-    task = _task(context, task_id)
-    if task is None:
-        words = "This comparison is no longer here." if task_id else ""
-        return [plain(words, "problem"), *_empty_results(), gr.Timer(active=False), -1]
-    outputs = context.store.tasks.output(task.id)
-    last = outputs[-1].seq if outputs else 0
-    if last == seen and not has_ended(task):
-        is_queued = task.status is TaskStatus.QUEUED
-        return [_status(context, task, 0, 0) if is_queued else gr.skip(), *([gr.skip()] * 8)]
-    request, answers = _gathered(context, task)
-    end = comparison.longest(answers.values())
-    num_done = sum(answer.is_done for answer in answers.values())
-    rows = comparison.table_rows(answers.values())
-    is_over = has_ended(task)
-    return [
-        _status(context, task, num_done, len(answers)),
-        comparison.comparison_html(request, answers, None),
-        comparison.table_html(rows),
-        gr.update(visible=True),
-        gr.update(maximum=max(end, 1), value=end, visible=is_over and end > 1),
-        gr.update(visible=is_over and end > 1, interactive=True),
-        gr.update(visible=not is_over),
-        gr.Timer(active=not is_over),
-        last,
-    ]
-
-
 def _choices(context: AppContext) -> list[tuple[str, str]]:
     def has_policy(run_id: str) -> bool:
         folder = context.store.run_dir(run_id)
@@ -259,11 +255,9 @@ def _task(context: AppContext, task_id: str) -> TaskRecord | None:
     return task if task is not None and task.kind == KIND else None
 
 
-def _stored(context: AppContext, task_id: str) -> tuple[str, GenerateRequest] | None:
+def _stored(context: AppContext, task_id: str) -> GenerateRequest | None:
     task = _task(context, task_id)
-    if task is None:
-        return None
-    return task.id, GenerateRequest.model_validate_json(task.payload_json)
+    return GenerateRequest.model_validate_json(task.payload_json) if task else None
 
 
 def _status(context: AppContext, task: TaskRecord, num_done: int, total: int) -> str:
@@ -274,12 +268,6 @@ def _status(context: AppContext, task: TaskRecord, num_done: int, total: int) ->
     if task.status is TaskStatus.COMPLETED:
         return plain(f"{total} answers. The address of this page shows them again.", tone)
     return plain(f"⚠ {num_done} of {total} answers were finished. {failure(task)}", tone)
-
-
-def _empty_results() -> list[Any]:
-    hidden = gr.update(visible=False)
-    empty = plain("Write a prompt, choose policies, and press Compare.", "empty")
-    return [empty, "", hidden, hidden, hidden, hidden]
 
 
 def _decoding(settings: Sequence[Value]) -> DecodingConfig:

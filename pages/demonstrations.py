@@ -7,7 +7,7 @@ import gradio as gr
 
 from pages import dataset_actions, upload_actions
 from pages.components import dataset_view, upload_report
-from pages.components.events import BUSY, IN_TURN, QUIET
+from pages.components.events import BUSY, FOLLOWING, QUIET
 from pages.feedback import handler
 from pages.links import KEEP_ADDRESS, from_address
 from pages.page import AppContext, Page
@@ -61,7 +61,7 @@ def build(context: AppContext) -> None:
         handler(dataset_actions.show, context),
         [chosen],
         [sets, *view.outputs],
-        **IN_TURN,
+        **FOLLOWING,
     ).then(dataset_actions.address_of, chosen, address, **QUIET).then(
         None, address, js=KEEP_ADDRESS
     )

@@ -6,10 +6,11 @@ from typing import Any
 import gradio as gr
 
 from pages import run_actions, run_view
-from pages.components.events import POLLING, QUIET, WITH_THEME
+from pages.components.events import FOLLOWING, QUIET, WITH_THEME
 from pages.components.metric_plot import ChartGrid, build_grid, no_updates
 from pages.components.plain import plain
 from pages.feedback import handler
+from pages.links import from_address
 from pages.page import AppContext, Page
 from pages.presenters.palette import Theme
 from storage.records import ControlRequest
@@ -56,11 +57,18 @@ def build(context: AppContext) -> None:
     inputs = [run_id, seen, widgets.paused, theme]
     outputs = [seen, *widgets.live]
     show = handler(refresh, context)
-    gr.on(None, handler(run_view.from_address), None, run_id, **QUIET).then(
-        show, inputs, outputs, js=WITH_THEME, **QUIET
-    ).then(handler(describe, context), run_id, widgets.fixed, **QUIET)
-    widgets.timer.tick(show, inputs, outputs, js=WITH_THEME, **POLLING)
-    widgets.paused.change(show, inputs, outputs, js=WITH_THEME, **QUIET)
+    # The name comes before the page is shown: it overwrites nothing that a person typed.
+    gr.on(None, None, outputs=[run_id], js=from_address("run")).then(
+        handler(describe, context), run_id, widgets.fixed, **QUIET
+    ).then(show, inputs, outputs, js=WITH_THEME, **QUIET)
+    gr.on(
+        [widgets.timer.tick, widgets.paused.change],
+        show,
+        inputs,
+        outputs,
+        js=WITH_THEME,
+        **FOLLOWING,
+    )
     for button, action in zip(widgets.buttons, _ACTIONS, strict=True):
         button.click(handler(action, context), run_id, widgets.said, **QUIET).then(
             show, inputs, outputs, js=WITH_THEME, **QUIET

@@ -40,11 +40,6 @@ class Parts:
     seen: Seen
 
 
-def from_address(request: gr.Request) -> str:
-    """Returns the run that the address names, or none."""
-    return str(request.query_params.get("run", ""))[:64]
-
-
 def find(context: AppContext, run_id: str) -> RunRecord | None:
     """Returns the run; None where there is none of this id."""
     try:

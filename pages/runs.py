@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from pages import run_actions
-from pages.components.events import POLLING, QUIET, WITH_THEME
+from pages.components.events import FOLLOWING, QUIET, WITH_THEME
 from pages.components.metric_plot import ChartGrid, build_grid, grid_updates, no_updates
 from pages.components.plain import plain
 from pages.feedback import handler
@@ -77,13 +77,16 @@ def build(context: AppContext) -> None:
     gr.on(None, handler(from_address, context), None, widgets.chosen, **QUIET).then(
         show_list, widgets.asked, widgets.listed, **QUIET
     ).then(show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **QUIET)
-    widgets.chosen.input(show_list, widgets.asked, widgets.listed, **QUIET).then(
-        show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **QUIET
-    ).then(handler(address_of), widgets.chosen, widgets.address, **QUIET).then(
+    gr.on(
+        [widgets.chosen.input, timer.tick],
+        show_list,
+        widgets.asked,
+        widgets.listed,
+        **FOLLOWING,
+    ).then(show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **FOLLOWING)
+    widgets.chosen.input(handler(address_of), widgets.chosen, widgets.address, **QUIET).then(
         None, widgets.address, js=KEEP_ADDRESS
     )
-    timer.tick(show_list, widgets.asked, widgets.listed, **POLLING)
-    timer.tick(show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **POLLING)
     _wire_actions(context, widgets, show_list)
 
 

@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from pages import model_preparation, train_actions
 from pages.components.config_form import build_input, build_section
-from pages.components.events import FOLLOWING, QUIET
+from pages.components.events import FOLLOWING, QUIET, held, released
 from pages.feedback import handler
 from pages.links import GO_TO
 from pages.page import AppContext, Page
@@ -27,6 +27,7 @@ FIRST_VALUES: Mapping[str, Value] = {
 }
 """What the form shows before the address or a person says otherwise."""
 
+FORM = "train-form"
 COSTS = ("optimization.num_steps", "optimization.batch_size", "optimization.learning_rate")
 DIVERGENCE = "objective.divergence"
 BACKSPACE = "objective.backspace"
@@ -43,7 +44,7 @@ def build(context: AppContext) -> None:
         visible=False,
         elem_id="train-empty",
     )
-    with gr.Row(equal_height=False, elem_classes=["train-columns"]):
+    with gr.Row(equal_height=False, elem_classes=["train-columns"], elem_id=FORM):
         with gr.Column(scale=3, min_width=320):
             controls, note, prepare, prepared = _build_sources(context)
             cards = _build_objective(controls)
@@ -56,16 +57,21 @@ def build(context: AppContext) -> None:
     fields = [controls[item.path] for item in train_actions.FIELDS]
     inputs = [*(controls[path] for path in train_actions.FIXED), *fields]
     shown: list[Any] = [controls["seed"], *cards, note, prepare, estimate, command, problems]
-    shown += [status, *sections, *fields]
+    shown += [*sections, *fields]
     refresh = handler(train_actions.refresh, context)
 
     _wire_form(context, controls, inputs, fields, (refresh, shown))
-    gr.on(
+    # At once, in the browser: a late answer to an edit would wipe the answer to a start.
+    gr.on(list(map(_edited, controls.values())), None, None, status, js="() => ''")
+    filled = gr.on(
         None,
         handler(train_actions.prefill, context),
         outputs=[empty, *inputs, parent],
+        js=held(FORM),
         **QUIET,
-    ).then(refresh, inputs, shown, **QUIET).then(handler(_timer, True), None, settled, **QUIET)
+    )
+    filled.then(None, js=released(FORM))
+    filled.then(refresh, inputs, shown, **QUIET).then(handler(_timer, True), None, settled, **QUIET)
     # Filling the form fires the change events of its texts, and an answer to half-filled values
     # may come last: once all values stand, the form is read once more.
     settled.tick(handler(_timer, False), None, settled, **QUIET).then(

@@ -110,7 +110,6 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
         _estimate(context, result.config, len(seeds)),
         _command(context, result.config, seeds),
         plain(_problems_text(result.problems), "problem"),
-        "",
         *(
             gr.update(visible=any(is_shown(one, values) for one in items))
             for items in ADVANCED.values()

@@ -16,14 +16,26 @@ POLLING: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "once"}
 """An event of a timer: outside the queue, and never a second before the first has answered."""
 
 FOLLOWING: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "always_last"}
-"""An event of typing or sliding: the last value wins, those in between may be skipped."""
-
-IN_TURN: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
-"""An event that shows what is chosen: asked again only once the last answer is there, so that no
-late answer puts an earlier choice back."""
+"""An event that follows what a person types, slides or chooses: asked again only once the last
+answer is there. The last value wins, those in between may be skipped, and no late answer puts an
+earlier one back."""
 
 BUSY: dict[str, Any] = {**QUIET, "show_progress": "minimal"}
 """An event that takes a moment, such as reading an upload."""
+
+
+def held(elem_id: str) -> str:
+    """Returns JavaScript of the event that fills a form on loading: nobody can edit it meanwhile.
+
+    On a busy machine the answer takes its time, and would overwrite what a person has written.
+    """
+    return f"() => {{ document.getElementById('{elem_id}').inert = true; }}"
+
+
+def released(elem_id: str) -> str:
+    """Returns JavaScript of the event after it: the form can be edited."""
+    return f"() => {{ document.getElementById('{elem_id}').inert = false; }}"
+
 
 WITH_THEME = (
     "(...values) => { values[values.length - 1] = "

@@ -342,6 +342,25 @@ def test_held_out_prompts_are_those_of_the_run(
     expect(page.locator("#compare-prompts textarea")).to_have_value(expected)
 
 
+@pytest.mark.parametrize("path", ["train", "compare"])
+def test_a_form_takes_no_edits_before_it_is_filled(
+    visit: Visit, pages_address: str, path: str
+) -> None:
+    page = visit("about:blank")
+    held = _hold_the_first_question(page)
+    page.goto(f"{pages_address}/{path}")
+    form = page.locator(f"#{path}-form")
+    expect(form).to_have_js_property("inert", True)
+    held.pop().continue_()
+    expect(form).to_have_js_property("inert", False)
+
+
+def test_a_comparison_that_is_gone_is_said(visit: Visit, pages_address: str) -> None:
+    page = visit(f"{pages_address}/compare?comparison=gone")
+    expect(page.locator("#compare-status")).to_contain_text("no longer here")
+    expect(page.locator("#compare-columns")).to_contain_text("press Compare")
+
+
 def test_a_comparison_says_what_is_missing(visit: Visit, pages_address: str) -> None:
     page = visit(f"{pages_address}/compare")
     expect(page.locator("#compare-columns")).to_contain_text("press Compare")
