@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.errors import ConfigError
+from seqmatch.objectives.catalogue import OBJECTIVES
 
 DEFAULT_DATA_DIR = Path("seqmatch-data")
 """Where commands look for the store if they are not told."""
@@ -83,16 +84,21 @@ def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 
 
 def run_config(settings: Mapping[str, Any]) -> RunConfig:
-    """Returns the config of these settings; an objective without a kind is SFT.
+    """Returns the config of these settings; an objective without a kind is the usual one.
 
     Raises:
         ConfigError: A setting is unknown or has a value that it may not have; all are named.
     """
-    objective = {"kind": "sft", **settings.get("objective", {})}
+    objective = {"kind": default_kind(), **settings.get("objective", {})}
     try:
         return RunConfig.model_validate({**settings, "objective": objective})
     except ValidationError as error:
         raise ConfigError(validation_message(error)) from error
+
+
+def default_kind() -> str:
+    """Returns the kind of objective of a config that names none."""
+    return str(RunConfig.model_fields["objective"].default.kind)
 
 
 def validation_message(error: ValidationError) -> str:
@@ -121,7 +127,7 @@ def equivalent_command(
         # `train` starts from what suits the base model, not from the config's own default.
         defaults["adapter.kind"] = BASE_MODELS[config.base_model].default_adapter
     kind = config.objective.kind
-    if kind != "sft":
+    if kind != default_kind():
         defaults = {k: v for k, v in defaults.items() if not k.startswith("objective.")}
         defaults |= _flat({"objective": type(config.objective)().model_dump(mode="json")})
         parts += ["--objective.kind", kind]
@@ -176,8 +182,10 @@ def _help(fields: list[FieldInfo]) -> str:
 
 def _path_of(location: tuple[int | str, ...]) -> str:
     """The path without the tag that pydantic puts after a union's name."""
-    tags = ("sft", "sequence_match")
-    return ".".join(str(part) for part in location if part not in tags) or "config"
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] == "objective" and parts[1] in OBJECTIVES:
+        del parts[1]
+    return ".".join(parts) or "config"
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

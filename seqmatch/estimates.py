@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from seqmatch.base_models import BASE_MODELS, BaseModel
 from seqmatch.config import AdapterConfig, RunConfig
 from seqmatch.micro_batches import BUDGET_BYTES
-from seqmatch.objectives import SequenceMatchConfig
+from seqmatch.objectives.dispatch import rollout_config, steps_with_rollouts
 
 PROCESS_BYTES = 550e6
 """torch, transformers and peft in memory, without a model."""
@@ -66,25 +66,22 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
         mean_tokens: Mean length of a row, prompt and answer; by default a quarter of the limit.
     """
     model = BASE_MODELS.get(config.base_model, BASE_MODELS["smollm2-135m-instruct"])
-    objective = config.objective
-    has_rollouts = isinstance(objective, SequenceMatchConfig)
+    rollouts = rollout_config(config.objective)
     length = mean_tokens or SHARE_OF_LIMIT * config.data.max_tokens
     batch_size = config.optimization.batch_size
     memory = estimate_memory_bytes(
-        model, config.adapter, batch_size, config.data.max_tokens, has_rollouts
+        model, config.adapter, batch_size, config.data.max_tokens, rollouts is not None
     )
     speed = GPU if config.device.startswith("cuda") else CPU
     step = estimate_step_seconds(model, config.adapter, batch_size * length, speed)
     seconds = START_SECONDS + step * config.optimization.num_steps
     seconds += _evaluation_seconds(config, model, length, speed)
-    if isinstance(objective, SequenceMatchConfig):
-        sampled_steps = (1.0 - objective.warmup_fraction) * config.optimization.num_steps
-        rounds = sampled_steps / objective.rollouts.every
-        new_tokens = min(objective.rollouts.max_new_tokens, length)
+    if rollouts is not None:
+        sampled_steps = steps_with_rollouts(config.objective, config.optimization.num_steps)
+        rounds = sampled_steps / rollouts.every
+        new_tokens = min(rollouts.max_new_tokens, length)
         seconds += step * sampled_steps  # as many replayed rollouts again
-        seconds += rounds * estimate_sampling_seconds(
-            model, objective.rollouts.batch_size, new_tokens, speed
-        )
+        seconds += rounds * estimate_sampling_seconds(model, rollouts.batch_size, new_tokens, speed)
     return Estimate(memory, seconds)
 
 

@@ -13,7 +13,8 @@ from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.durable_files import SCRATCH
 from seqmatch.metrics import METRICS
-from seqmatch.objectives import SequenceMatchConfig
+from seqmatch.objectives import OBJECTIVES
+from seqmatch.objectives.dispatch import settings_in_words
 from seqmatch.policy import Policy, save_policy
 from seqmatch.policy_files import BACKSPACE, MANIFEST
 
@@ -117,10 +118,8 @@ def model_card(
 def _description(policy: Policy, config: RunConfig) -> str:
     objective = config.objective
     trained = "a LoRA adapter" if policy.adapter.kind == "lora" else "all weights"
-    if isinstance(objective, SequenceMatchConfig):
-        how = f"SequenceMatch ({objective.divergence.replace('_', ' ')}, alpha {objective.alpha})"
-    else:
-        how = "supervised fine-tuning"
+    title, settings = OBJECTIVES[objective.kind].title, settings_in_words(objective)
+    how = f"{title} ({settings})" if settings else title
     text = f"Trained from demonstrations with {how}; {trained} were trained."
     text = text.replace("a LoRA adapter were", "a LoRA adapter was")
     if policy.backspace_row is None:

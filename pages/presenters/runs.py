@@ -91,7 +91,7 @@ def objective_words(run: RunRecord) -> str:
     title = info.title if info else run.objective
     divergence = DIVERGENCES.get(run.divergence)
     known = divergence.title if divergence else run.divergence
-    return f"{title}, {known}" if known and run.objective == "sequence_match" else title
+    return f"{title}, {known}" if known else title
 
 
 def progress_html(run: RunRecord, label: str) -> str:

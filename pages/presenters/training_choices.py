@@ -8,6 +8,8 @@ from pages.presenters.form_fields import Value
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.errors import ConfigError
+from seqmatch.objectives import OBJECTIVES
+from seqmatch.objectives.dispatch import divergence_name
 from storage.records import DatasetRecord, NewRun
 
 MAX_SEEDS = 16
@@ -70,7 +72,7 @@ def new_runs(
                 name=full_name[:120],
                 config_json=one.model_dump_json(),
                 objective=one.objective.kind,
-                divergence=str(getattr(one.objective, "divergence", "")),
+                divergence=divergence_name(one.objective),
                 base_model=one.base_model,
                 dataset_id=one.data.dataset,
                 seed=seed,
@@ -85,9 +87,7 @@ def new_runs(
 
 def default_name(config: RunConfig, dataset_name: str) -> str:
     """Returns the name of a run that got none: the objective and the data."""
-    titles = {"sft": "SFT", "sequence_match": "SequenceMatch"}
-    title = titles.get(config.objective.kind, config.objective.kind)
-    return f"{title} on {dataset_name}"[:100]
+    return f"{OBJECTIVES[config.objective.kind].short_title} on {dataset_name}"[:100]
 
 
 def suggested_settings(summary_json: str, kind: str) -> Mapping[str, Value]:

@@ -11,6 +11,7 @@ from typing import Any
 from seqmatch.errors import unknown_name
 from seqmatch.examples import arithmetic, instructions
 from seqmatch.ingest.frozen import FrozenSet, freeze_demonstrations
+from seqmatch.objectives import CONFIGS
 from seqmatch.types import Demonstration
 
 _ARITHMETIC: dict[str, Any] = {
@@ -61,24 +62,20 @@ class Example:
     load: Callable[[], list[Demonstration]]
     suggested_config: Mapping[str, Any]
     """Settings of a `RunConfig` that suit it, whatever the objective."""
-    sequence_match: Mapping[str, Any]
-    """Further settings of the objective SequenceMatch."""
+    rollouts: Mapping[str, Any]
+    """Settings of the rollouts, for the objectives that have some."""
 
     @property
     def suggested(self) -> dict[str, dict[str, Any]]:
         """Settings of a `RunConfig` by kind of objective; what is absent keeps its default."""
         common = dict(self.suggested_config)
-        return {
-            "sft": common | {"objective": {"kind": "sft", **common["objective"]}},
-            "sequence_match": common
-            | {
-                "objective": {
-                    "kind": "sequence_match",
-                    **common["objective"],
-                    **self.sequence_match,
-                }
-            },
-        }
+        suggested = {}
+        for kind, config in CONFIGS.items():
+            objective = {"kind": kind, **common["objective"]}
+            if "rollouts" in config.model_fields:
+                objective["rollouts"] = dict(self.rollouts)
+            suggested[kind] = common | {"objective": objective}
+        return suggested
 
 
 EXAMPLES: dict[str, Example] = {
@@ -92,13 +89,11 @@ EXAMPLES: dict[str, Example] = {
             licence="generated; no rights reserved",
             load=arithmetic.generate,
             suggested_config=_ARITHMETIC,
-            sequence_match={
-                "rollouts": {
-                    "every": 50,
-                    "batch_size": 256,
-                    "buffer_size": 1024,
-                    "max_new_tokens": 8,
-                },
+            rollouts={
+                "every": 50,
+                "batch_size": 256,
+                "buffer_size": 1024,
+                "max_new_tokens": 8,
             },
         ),
         Example(
@@ -108,9 +103,7 @@ EXAMPLES: dict[str, Example] = {
             licence=instructions.LICENCE,
             load=instructions.load,
             suggested_config=_INSTRUCTIONS,
-            sequence_match={
-                "rollouts": {"every": 10, "batch_size": 4, "buffer_size": 32, "max_new_tokens": 32},
-            },
+            rollouts={"every": 10, "batch_size": 4, "buffer_size": 32, "max_new_tokens": 32},
         ),
     )
 }

@@ -11,6 +11,8 @@ class ObjectiveInfo:
     kind: str
     """The `kind` of its config."""
     title: str
+    short_title: str
+    """For names of runs and tables."""
     sentence: str
     """What training with it does, in one plain sentence."""
     formula: str
@@ -28,6 +30,7 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
         ObjectiveInfo(
             kind="sft",
             title="Supervised fine-tuning",
+            short_title="SFT",
             sentence="Makes each demonstrated token likely after the demonstrated ones before it.",
             formula=r"\sum_{t<N} -\log p_\theta(y_t \mid s_t)",
             needs="demonstrations only",
@@ -36,8 +39,48 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             source="Forward KL of whole answers; equation 7 of arXiv 2403.12017",
         ),
         ObjectiveInfo(
+            kind="forward_kl_occupancy",
+            title="Forward KL of occupancies",
+            short_title="Forward KL",
+            sentence="Makes the demonstrated tokens likely, and early ones more so: every later "
+            "state depends on them.",
+            formula=r"\sum_{t<N} w_t \left[ -\log p_\theta(y_t \mid s_t) \right], \quad "
+            r"w_t = \gamma^t,\; N - t \text{ or } \tfrac{N - t}{N}",
+            needs="demonstrations only",
+            behaviour="Covers all that is demonstrated, like supervised fine-tuning, with more "
+            "care for how answers begin. The weights named paper never teach to stop.",
+            source="Equations 8 to 12 of arXiv 2403.12017; exact weights derived in docs/method.md",
+        ),
+        ObjectiveInfo(
+            kind="dft",
+            title="Dynamic fine-tuning (DFT)",
+            short_title="DFT",
+            sentence="Supervised fine-tuning that weighs each token by the probability that the "
+            "policy gives it already, so that what it finds unlikely teaches little.",
+            formula=r"\sum_{t<N} -\operatorname{sg}\bigl(p_\theta(y_t \mid s_t)\bigr) "
+            r"\log p_\theta(y_t \mid s_t)",
+            needs="demonstrations only; a base model that can do the task a little, since what is "
+            "near probability 0 stays there",
+            behaviour="mode-seeking",
+            source="Wu et al., arXiv 2508.05629; dft_loss of Hugging Face TRL",
+        ),
+        ObjectiveInfo(
+            kind="gem",
+            title="GEM, linear",
+            short_title="GEM",
+            sentence="Supervised fine-tuning of the policy at a lower temperature, so that at "
+            "temperature 1 it stays more varied than the demonstrations.",
+            formula=r"\sum_{t<N} \beta \log \textstyle\sum_x e^{\ell(x \mid s_t)/\beta} "
+            r"- \ell(y_t \mid s_t)",
+            needs="demonstrations only",
+            behaviour="Covers more than is demonstrated: each step tends to the demonstrations' "
+            "law to the power beta.",
+            source="Li et al., arXiv 2408.16673, with the linear h; code in GitHub liziniu/GEM",
+        ),
+        ObjectiveInfo(
             kind="sequence_match",
             title="SequenceMatch",
+            short_title="SequenceMatch",
             sentence="Matches how often policy and demonstrations visit each state and action, "
             "with the policy's own logits as values and, if wanted, a backspace action.",
             formula=r"\begin{aligned}"
@@ -51,6 +94,28 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             behaviour="Depends on the divergence; with backspace, takes back what does not "
             "look like the demonstrations.",
             source="Cundy & Ermon, arXiv 2306.05426, equation 4",
+        ),
+        ObjectiveInfo(
+            kind="composite",
+            title="Composite",
+            short_title="Composite",
+            sentence="A weighted sum of divergences, with a term for taking back exactly what was "
+            "a mistake; both KLs at weight 1 are Jeffreys' divergence.",
+            formula=r"\begin{aligned}"
+            r"&w_f \mathrm{FKL} + w_r \mathrm{RKL} + \lambda \mathrm{JS} + \eta X^2"
+            r" + \mu \mathrm{BK} \\"
+            r"&\mathrm{FKL} = \textstyle\sum_t \gamma^t [-\log p_\theta(y_t \mid s_t)],\quad"
+            r" \mathrm{RKL} = L_{\mathrm{SM}}^{\mathrm{rkl}},\quad"
+            r" \mathrm{JS} = \tfrac12 L_{\mathrm{SM}}^{\mathrm{js}},\quad"
+            r" X^2 = 2 L_{\mathrm{SM}}^{\mathrm{mix}} \\"
+            r"&\mathrm{BK} = \textstyle\sum_t \gamma^t \mathrm{KL}\bigl("
+            r"\mathrm{Ber}(p_\theta(\mathrm{bkspc} \mid s_t)) \,\|\, \mathrm{Ber}(b_t)\bigr)"
+            r"\end{aligned}",
+            needs="demonstrations; with a weight on the mixture also sampled answers of the "
+            "policy. Terms that a discriminator would estimate are not there yet",
+            behaviour="Depends on the weights. At a small alpha all divergences are close to "
+            "discounted likelihood, and so is their sum.",
+            source="docs/method.md; the parts are those of arXiv 2306.05426",
         ),
     )
 }

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seqmatch.objectives.composite import CompositeConfig, composite_loss, parts_of
+from seqmatch.objectives.dft import DFTConfig, dft_loss
+from seqmatch.objectives.gem import GEMConfig, gem_loss
 from seqmatch.objectives.maximum_likelihood import SFTConfig, sft_loss
 from seqmatch.objectives.schedule import beta_at
 from seqmatch.objectives.sequence_match import (
@@ -17,6 +20,11 @@ from seqmatch.objectives.sequence_match import (
     uses_rollouts,
 )
 from seqmatch.objectives.temporal_difference import temporal_differences
+from seqmatch.objectives.weighted_likelihood import (
+    PAPER_WARNING,
+    ForwardKLOccupancyConfig,
+    forward_kl_occupancy_loss,
+)
 from seqmatch.types import LossOutput, StateActionValues
 
 if TYPE_CHECKING:
@@ -37,14 +45,20 @@ class RewardScale:
 
 def imitation_weight(config: ObjectiveConfig, step: int, num_steps: int) -> float:
     """Returns the weight beta of the imitation term at a step; 1 without a schedule."""
-    return beta_at(step, num_steps, config) if isinstance(config, SequenceMatchConfig) else 1.0
+    if isinstance(config, SequenceMatchConfig | CompositeConfig):
+        return beta_at(step, num_steps, config)
+    return 1.0
 
 
 def rollout_config(config: ObjectiveConfig) -> RolloutConfig | None:
     """Returns how the policy is sampled during training; None where it never is."""
-    if isinstance(config, SequenceMatchConfig) and uses_rollouts(config):
-        return config.rollouts
-    return None
+    match config:
+        case SequenceMatchConfig() if uses_rollouts(config):
+            return config.rollouts
+        case CompositeConfig() if config.chi_square_mixture:
+            return config.rollouts
+        case _:
+            return None
 
 
 def needs_rollouts(config: ObjectiveConfig, step: int, num_steps: int) -> bool:
@@ -52,23 +66,43 @@ def needs_rollouts(config: ObjectiveConfig, step: int, num_steps: int) -> bool:
     return rollout_config(config) is not None and imitation_weight(config, step, num_steps) < 1.0
 
 
-def value_temperature(config: ObjectiveConfig) -> float | None:  # noqa: ARG001
+def target_decay(config: ObjectiveConfig) -> float:
+    """Returns the decay of the target network that gives the values of next states; 0 for none."""
+    return config.target_decay if isinstance(config, SequenceMatchConfig) else 0.0
+
+
+def steps_with_rollouts(config: ObjectiveConfig, num_steps: int) -> float:
+    """Returns how many steps of a run have a term on the policy's own samples."""
+    if rollout_config(config) is None:
+        return 0.0
+    if isinstance(config, SequenceMatchConfig | CompositeConfig):
+        return (1.0 - config.warmup_fraction) * num_steps
+    return float(num_steps)
+
+
+def value_temperature(config: ObjectiveConfig) -> float | None:
     """Returns the beta of the tempered values that the loss is made of; None where of none."""
-    return None
+    return config.beta if isinstance(config, GEMConfig) else None
 
 
-def needs_backspace_q(config: ObjectiveConfig) -> bool:  # noqa: ARG001
+def needs_backspace_q(config: ObjectiveConfig) -> bool:
     """Tells whether the loss asks how likely backspace is in every state."""
-    return False
+    return isinstance(config, CompositeConfig) and config.backspace_calibration > 0.0
 
 
 def reward_scale(config: ObjectiveConfig) -> RewardScale:
-    """Returns the objective's alpha and discount; where it has none, those of SequenceMatch.
+    """Returns the objective's alpha and discount; what it has not is that of SequenceMatch.
 
     So the curves of all objectives have the same axes.
     """
-    scale = config if isinstance(config, SequenceMatchConfig) else SequenceMatchConfig()
-    return RewardScale(scale.alpha, scale.discount)
+    usual = SequenceMatchConfig()
+    match config:
+        case SequenceMatchConfig() | CompositeConfig():
+            return RewardScale(config.alpha, config.discount)
+        case ForwardKLOccupancyConfig(weights="gamma"):
+            return RewardScale(usual.alpha, config.discount)
+        case _:
+            return RewardScale(usual.alpha, usual.discount)
 
 
 def divergence_name(config: ObjectiveConfig) -> str:
@@ -76,8 +110,26 @@ def divergence_name(config: ObjectiveConfig) -> str:
     return config.divergence if isinstance(config, SequenceMatchConfig) else ""
 
 
-def warnings_of(config: ObjectiveConfig) -> tuple[str, ...]:  # noqa: ARG001
+def settings_in_words(config: ObjectiveConfig) -> str:
+    """Returns the settings that say which member of its family an objective is; may be empty."""
+    match config:
+        case SequenceMatchConfig():
+            return f"{config.divergence.replace('_', ' ')}, alpha {config.alpha:g}"
+        case ForwardKLOccupancyConfig():
+            return f"weights {config.weights}"
+        case GEMConfig():
+            return f"beta {config.beta:g}"
+        case CompositeConfig():
+            weights = [f"{weight:g} {name.replace('_', ' ')}" for name, weight in parts_of(config)]
+            return f"{' + '.join(weights)}, alpha {config.alpha:g}"
+        case _:
+            return ""
+
+
+def warnings_of(config: ObjectiveConfig) -> tuple[str, ...]:
     """Returns what a person should know of these settings before trusting the run."""
+    if isinstance(config, ForwardKLOccupancyConfig) and config.weights == "paper":
+        return (PAPER_WARNING,)
     return ()
 
 
@@ -89,33 +141,61 @@ def objective_loss(
 ) -> LossOutput:
     """Computes the loss of a training batch.
 
-        SFT:             L_BC
-        SequenceMatch:   beta L_BC + (1 - beta) L_SM
+        likelihood family:          its own loss L
+        SequenceMatch, composite:   beta L_BC + (1 - beta) L
 
     Args:
         config: The objective.
-        data: Values along demonstrations.
+        data: Values along demonstrations, with what `value_temperature` and `needs_backspace_q`
+            say.
         rollouts: Values along replayed rollouts; None where `needs_rollouts` says no.
-        beta: Weight of the imitation term, in [0, 1]; with 1 the SequenceMatch term is not
-            computed. Ignored by SFT.
+        beta: Weight of the imitation term, in [0, 1]; with 1 the other term is not computed.
+            Ignored by the likelihood family, which has no such term.
 
     Returns:
-        The loss in nats per sequence. Terms: `train/loss`, `train/bc_loss`, `train/nll`, and for
-        SequenceMatch `train/td_data` (always) and all terms of `sequence_match_loss` (beta < 1).
+        The loss in nats per sequence. Terms: `train/loss`, `train/bc_loss`, `train/nll`, those of
+        the objective's own loss (with a schedule: beta < 1), and for SequenceMatch and composite
+        `train/td_data`.
 
     Raises:
-        ConfigError: The SequenceMatch term needs rollouts and there are none.
+        ConfigError: A term needs rollouts, tempered values or the values of backspace, and there
+            are none.
     """
     imitation = sft_loss(data)
-    if isinstance(config, SFTConfig):
-        return _with_total(imitation, {})
+    match config:
+        case SFTConfig():
+            return _with_total(imitation.loss, imitation, {})
+        case ForwardKLOccupancyConfig():
+            own = forward_kl_occupancy_loss(data, config.weights, config.discount)
+        case DFTConfig():
+            own = dft_loss(data)
+        case GEMConfig():
+            own = gem_loss(data, config.beta)
+        case SequenceMatchConfig() | CompositeConfig():
+            return _scheduled(config, data, rollouts, imitation, beta)
+    return _with_total(own.loss, imitation, own.terms)
+
+
+def _scheduled(
+    config: SequenceMatchConfig | CompositeConfig,
+    data: StateActionValues,
+    rollouts: StateActionValues | None,
+    imitation: LossOutput,
+    beta: float,
+) -> LossOutput:
+    """The convex combination of imitation and the objective's own loss."""
     if beta >= 1.0:
-        along = temporal_differences(data, config.discount)
-        return _with_total(imitation, {"train/td_data": along.mean_absolute_td().detach()})
-    matching = sequence_match_loss(data, rollouts, config)
-    loss = beta * imitation.loss + (1.0 - beta) * matching.loss
-    return _with_total(LossOutput(loss, imitation.terms), matching.terms)
+        td = temporal_differences(data, config.discount).mean_absolute_td()
+        return _with_total(imitation.loss, imitation, {"train/td_data": td.detach()})
+    own = (
+        composite_loss(data, rollouts, config)
+        if isinstance(config, CompositeConfig)
+        else sequence_match_loss(data, rollouts, config)
+    )
+    return _with_total(beta * imitation.loss + (1.0 - beta) * own.loss, imitation, own.terms)
 
 
-def _with_total(output: LossOutput, more: dict[str, Float[Tensor, ""]]) -> LossOutput:
-    return LossOutput(output.loss, {"train/loss": output.loss.detach(), **output.terms, **more})
+def _with_total(
+    loss: Float[Tensor, ""], imitation: LossOutput, more: dict[str, Float[Tensor, ""]]
+) -> LossOutput:
+    return LossOutput(loss, {"train/loss": loss.detach(), **imitation.terms, **more})

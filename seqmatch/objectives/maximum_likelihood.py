@@ -6,7 +6,7 @@ each sequence's length is not a proper scoring rule and teaches to stop too earl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -18,15 +18,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+DemonstratedBackspace = Annotated[
+    bool,
+    Field(
+        title="Backspace action",
+        description="Train on demonstrations with mistakes and the backspaces that undo them.",
+    ),
+]
+"""What every objective of the likelihood family has."""
+
+
 class SFTConfig(Frozen):
     """Supervised fine-tuning: minimise the forward KL of whole answers."""
 
     kind: Literal["sft"] = "sft"
-    backspace: bool = Field(
-        False,
-        title="Backspace action",
-        description="Train on demonstrations with mistakes and the backspaces that undo them.",
-    )
+    backspace: DemonstratedBackspace = False
     corruption: CorruptionConfig = CorruptionConfig()
 
 

@@ -10,6 +10,7 @@ from seqmatch.demonstrations import split
 from seqmatch.errors import UnknownNameError
 from seqmatch.examples import EXAMPLES, Example, arithmetic, get_example, prepare_example
 from seqmatch.ingest import freeze, inspect_upload, read_frozen
+from seqmatch.objectives import CONFIGS
 
 all_examples = pytest.mark.parametrize("example", EXAMPLES.values(), ids=lambda one: one.name)
 
@@ -46,7 +47,7 @@ def test_an_example_uploaded_as_a_file_is_the_same_set(example: Example, tmp_pat
 
 
 @all_examples
-@pytest.mark.parametrize("kind", ["sft", "sequence_match"])
+@pytest.mark.parametrize("kind", list(CONFIGS))
 def test_the_suggested_settings_are_a_config(example: Example, kind: str) -> None:
     settings = example.suggested[kind]
     config = RunConfig.model_validate(settings | {"data": settings["data"] | {"dataset": "x"}})

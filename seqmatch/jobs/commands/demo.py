@@ -14,11 +14,13 @@ from seqmatch.jobs.commands.run_evaluation import RunScore, as_json, score_run
 from seqmatch.jobs.commands.store_access import opened_store
 from seqmatch.jobs.queueing import new_run
 from seqmatch.jobs.supervisor import ensure_runner
+from seqmatch.objectives import OBJECTIVES
 from storage import RunStore
 from storage.records import RunRecord, RunStatus
 
 _EXAMPLE = "arithmetic"
-_OBJECTIVES = {"sft": "SFT", "sequence_match": "SequenceMatch"}
+_KINDS = ("sft", "sequence_match")
+"""What is compared."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,7 +63,8 @@ def markdown_table(scores: Sequence[RunScore]) -> str:
         "| backspace rate | minutes |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for objective, title in _OBJECTIVES.items():
+    for objective in _KINDS:
+        title = OBJECTIVES[objective].short_title
         own = [score for score in scores if score.objective == objective]
         if own:
             cells = [
@@ -81,7 +84,8 @@ def _queue(store: RunStore, arguments: argparse.Namespace) -> list[RunRecord]:
     changes = {} if arguments.num_steps is None else {"num_steps": arguments.num_steps}
     queued = []
     for seed in range(arguments.seeds):
-        for objective, title in _OBJECTIVES.items():
+        for objective in _KINDS:
+            title = OBJECTIVES[objective].short_title
             settings = merge_settings(
                 EXAMPLES[_EXAMPLE].suggested[objective],
                 {

@@ -10,6 +10,7 @@ from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.config_flags import (
     add_config_flags,
+    default_kind,
     equivalent_command,
     merge_settings,
     run_config,
@@ -88,7 +89,7 @@ def requested_settings(arguments: argparse.Namespace) -> dict[str, Any]:
         given["base_model"] = model_location(given["base_model"])
     if arguments.config is not None:
         return merge_settings(_read_settings(arguments.config), given)
-    kind = given.get("objective", {}).get("kind", "sft")
+    kind = given.get("objective", {}).get("kind", default_kind())
     suggested: dict[str, Any] = {}
     if len(arguments.data) == 1 and arguments.data[0] in EXAMPLES:
         suggested = EXAMPLES[arguments.data[0]].suggested.get(kind, {})
