@@ -1,0 +1,189 @@
+"""The Oracle page: objectives trained to their optimum in small languages, measured exactly.
+
+`?task=ID` shows an experiment again, with the form as it was.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from pages import oracle_actions as actions
+from pages.components.events import FOLLOWING, POLLING, QUIET, WITH_THEME
+from pages.components.oracle_results import build_results
+from pages.feedback import handler
+from pages.links import KEEP_ADDRESS
+from pages.page import AppContext, Page
+from pages.presenters import oracle_form as form
+from seqmatch.exact.choices import DEFAULT_OBJECTIVES
+from seqmatch.exact.results import OracleRequest
+
+POLL_SECONDS = 1.0
+_LEAD = (
+    "# Oracle\nIn a language small enough to enumerate, every divergence is a number and not an "
+    "estimate. Train some objectives to their optimum and see where each puts its mass."
+)
+_FIELDS = OracleRequest.model_fields
+
+
+@dataclass(frozen=True)
+class _Form:
+    language: gr.Radio
+    table: gr.Textbox
+    picture: gr.HTML
+    groups: list[gr.Dropdown]
+    numbers: list[Any]
+    """Alpha, seeds, level, backspace, order of the alpha divergence, simulated decodes."""
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.language, self.table, *self.numbers, *self.groups]
+
+
+def build(context: AppContext) -> None:
+    """Builds the page and wires it."""
+    task = gr.Textbox(visible=False, elem_id="oracle-task")
+    address = gr.Textbox(visible=False, elem_id="oracle-address")
+    theme = gr.Textbox(visible=False, elem_id="oracle-theme")
+    seen = gr.State({})
+    gr.Markdown(_LEAD)
+    fields = _build_form()
+    with gr.Row(elem_classes=["button-row"]):
+        start = gr.Button("Train and compare", variant="primary", elem_id="oracle-start")
+        stop = gr.Button("Stop", visible=False, elem_id="oracle-stop")
+        again = gr.Button("Run again", visible=False, elem_id="oracle-again")
+        size = gr.HTML(elem_id="oracle-size")
+    status = gr.HTML(elem_id="oracle-status")
+    shown: list[Any] = [seen, status, stop, again]
+    timer = gr.Timer(POLL_SECONDS, active=False)
+    shown += [timer, *build_results().outputs]
+
+    show = handler(actions.show, context)
+    gr.on(None, handler(actions.from_address, context), None, [*fields.inputs, task], **QUIET).then(
+        show, [task, seen, theme], shown, js=WITH_THEME, **QUIET
+    ).then(
+        handler(actions.follow_language), fields.inputs[:2], [fields.table, fields.picture], **QUIET
+    )
+    for button, action in ((start, actions.submit), (again, actions.submit_again)):
+        button.click(
+            handler(action, context), fields.inputs, [status, task, address], **QUIET
+        ).then(show, [task, seen, theme], shown, js=WITH_THEME, **QUIET).then(
+            None, address, js=KEEP_ADDRESS
+        )
+    timer.tick(show, [task, seen, theme], shown, js=WITH_THEME, **POLLING)
+    stop.click(handler(actions.stop, context), task, status, **QUIET)
+    gr.on(
+        [fields.language.input, fields.table.change],
+        handler(actions.follow_language),
+        fields.inputs[:2],
+        [fields.table, fields.picture],
+        **FOLLOWING,
+    )
+    seeds = fields.numbers[1]
+    gr.on(
+        [*(group.change for group in fields.groups), seeds.change],
+        handler(actions.follow_size),
+        [seeds, *fields.groups],
+        size,
+        **FOLLOWING,
+    )
+
+
+def _build_form() -> _Form:
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            language = gr.Radio(
+                choices=form.language_choices(),
+                value=_FIELDS["language"].default,
+                label="Language",
+                info="What the data is drawn from.",
+                elem_id="oracle-language",
+            )
+            table = gr.Textbox(
+                label="Table of probabilities",
+                info="One answer and its probability or count a line.",
+                placeholder=form.TABLE_EXAMPLE,
+                lines=5,
+                max_lines=14,
+                visible=False,
+                elem_id="oracle-table",
+            )
+            groups = [_build_group(*group) for group in enumerate(form.objective_groups())]
+            basic = _build_basic()
+        with gr.Column(scale=2, min_width=320):
+            picture = gr.HTML(elem_id="oracle-picture")
+            with gr.Accordion("What each objective does", open=False, elem_id="oracle-meanings"):
+                gr.HTML(form.objectives_html())
+            advanced = _build_advanced()
+    return _Form(language, table, picture, groups, basic + advanced)
+
+
+def _build_group(index: int, group: form.ObjectiveGroupChoices) -> gr.Dropdown:
+    keys = [key for _, key in group.choices]
+    return gr.Dropdown(
+        choices=list(group.choices),
+        value=[key for key in DEFAULT_OBJECTIVES if key in keys],
+        multiselect=True,
+        max_choices=form.MAX_OBJECTIVES,
+        label=group.heading,
+        info=group.hint,
+        elem_id=f"oracle-objectives-{index}",
+    )
+
+
+def _build_basic() -> list[Any]:
+    with gr.Row(elem_classes=["form-grid"]):
+        alpha = gr.Number(
+            _FIELDS["alpha"].default,
+            label="Entropy weight alpha",
+            info="Of SequenceMatch and the composite. Small: close to likelihood. (more than 0, "
+            "to 10)",
+            step=0.01,
+            elem_id="oracle-alpha",
+        )
+        seeds = gr.Textbox(
+            "0-4",
+            label="Seeds",
+            info='Random starts of the policy: "0", "0, 1, 2" or "0-4".',
+            max_lines=1,
+            elem_id="oracle-seeds",
+        )
+    return [alpha, seeds]
+
+
+def _build_advanced() -> list[Any]:
+    with (
+        gr.Accordion("Advanced", open=False, elem_id="oracle-advanced"),
+        gr.Row(elem_classes=["form-grid"]),
+    ):
+        level = gr.Radio(
+            choices=[("whole answers", "answers"), ("occupancies", "occupancy")],
+            value="answers",
+            label="Measure between",
+            info="Laws of whole answers, or how often each state and action is visited.",
+            elem_id="oracle-level",
+        )
+        backspace = gr.Radio(
+            choices=[(shown, value) for shown, value in form.BACKSPACE_CHOICES],
+            value=form.BACKSPACE_CHOICES[0][1],
+            label="Backspace action",
+            elem_id="oracle-backspace",
+        )
+        order = gr.Number(
+            _FIELDS["divergence_order"].default,
+            label="Order of the alpha divergence",
+            info="0 is forward KL, 1 reverse KL. (-1 to 2)",
+            step=0.1,
+            elem_id="oracle-order",
+        )
+        simulated = gr.Number(
+            _FIELDS["num_simulated"].default,
+            label="Simulated decodes",
+            info="Counted beside the exact law with backspace; 0 for none. (to 1,000,000)",
+            step=1000,
+            elem_id="oracle-simulated",
+        )
+    return [level, backspace, order, simulated]
+
+
+PAGE = Page("Oracle", "/oracle", build)

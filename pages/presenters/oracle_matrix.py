@@ -1,0 +1,209 @@
+"""The cross-divergence matrix, the checks against enumeration and the trap, as tables and CSV."""
+
+import math
+import re
+from collections.abc import Sequence
+from html import escape
+
+from pages.components.plain import markup_table, table
+from pages.presenters.oracle_view import (
+    Experiment,
+    interval_text,
+    listed,
+    range_text,
+    small,
+    title_of,
+)
+from pages.presenters.palette import RunLook
+from pages.presenters.spreadsheet import Cell, csv_link, to_csv
+from seqmatch.divergences import DIVERGENCES
+from seqmatch.exact.results import MatrixCell, MatrixRow, OracleRun, matrix
+
+MATCH_LIMIT = 1e-6
+"""A loss that differs more than this from enumeration is called wrong."""
+_TIE = 1e-9
+_BEST = '<span aria-hidden="true">★ </span><span class="visually-hidden">smallest: </span>'
+
+
+def matrix_html(found: Experiment) -> str:
+    """Returns the matrix as a table: the smallest of each column is starred and bold."""
+    rows = matrix(found.runs)
+    if not rows or found.language is None:
+        return ""
+    names = found.language.measured
+    best = {name: _smallest(rows, name) for name in names} if len(rows) > 1 else {}
+    order = {key: place for place, key in enumerate(found.objectives)}
+    cells = [
+        [_row_title(found, row), *(_cell(row.cells[name], best.get(name)) for name in names)]
+        for row in sorted(rows, key=lambda row: order[row.objective])
+    ]
+    headers = ["Trained under", *map(_divergence_title, names)]
+    css = ["cell-name", *["number"] * len(names)]
+    shown = markup_table(headers, cells, "Cross-divergence matrix", css)
+    return f'<div class="matrix">{shown}</div>'
+
+
+def matrix_csv(found: Experiment) -> str:
+    """Returns one row a run and divergence, with nothing rounded."""
+    rows: list[list[Cell]] = [
+        [title_of(run.objective), run.objective, run.seed, name, value]
+        for run in found.runs
+        for name, value in run.divergences.items()
+    ]
+    return to_csv(["trained_under", "key", "seed", "measured_under", "value"], rows)
+
+
+def matrix_link(found: Experiment) -> str:
+    """Returns the link that saves the matrix."""
+    return f"<p>{csv_link('oracle-matrix.csv', matrix_csv(found))}</p>"
+
+
+def columns_html(names: Sequence[str]) -> str:
+    """Says what each column of the matrix asks, for those who do not know it."""
+    items = "".join(
+        f"<dt>{escape(DIVERGENCES[name].title)}</dt><dd>{escape(DIVERGENCES[name].sentence)}</dd>"
+        for name in names
+        if name in DIVERGENCES
+    )
+    head = "<summary>What the columns are</summary>"
+    return f'<details class="meanings">{head}<dl>{items}</dl></details>'
+
+
+def _divergence_title(name: str) -> str:
+    return DIVERGENCES[name].title if name in DIVERGENCES else name
+
+
+def _row_title(found: Experiment, row: MatrixRow) -> str:
+    look = RunLook(found.request.objectives.index(row.objective))
+    asked = len(found.request.seeds)
+    seeds = f" <small>{row.num_seeds} of {asked} seeds</small>" if row.num_seeds < asked else ""
+    return f"{look.html()} {escape(title_of(row.objective))}{seeds}"
+
+
+def _smallest(rows: Sequence[MatrixRow], name: str) -> float | None:
+    finite = [row.cells[name].mean for row in rows if math.isfinite(row.cells[name].mean)]
+    return min(finite, default=None)
+
+
+def _cell(cell: MatrixCell, smallest: float | None) -> str:
+    if cell.num_infinite:
+        return '∞<span class="visually-hidden"> (infinite)</span>'
+    half = "" if cell.half_width is None else f"<small>± {small(cell.half_width, '{:.2g}')}</small>"
+    value = small(cell.mean)
+    is_best = smallest is not None and cell.mean <= smallest + max(_TIE, _TIE * abs(smallest))
+    return f"<strong>{_BEST}{value}</strong>{half}" if is_best else f"{value}{half}"
+
+
+def match_text(run_differences: Sequence[float]) -> str:
+    """Returns how exactly loss and gradient match enumeration: "matches enumeration to 1e-13"."""
+    worst = max(run_differences)
+    if worst == 0:
+        return "matches enumeration exactly"
+    if not worst <= MATCH_LIMIT:
+        return f"⚠ differs from enumeration by {worst:.2g}"
+    return f"matches enumeration to 1e-{math.floor(-math.log10(worst))}"
+
+
+def checks_html(found: Experiment) -> str:
+    """Returns one line an objective: does its loss match enumeration, was its optimum reached."""
+    rows = [
+        [_unbroken(escape(cell)) for cell in _check_row(title_of(key), found.of(key))]
+        for key in found.objectives
+    ]
+    headers = ["Objective", "Loss and gradient", "Optimum", "Steps", "Gradient"]
+    css = ["cell-name", "", "", "number", "number"]
+    return markup_table(headers, rows, "Checks of each objective", css, as_cards=True)
+
+
+def _unbroken(text: str) -> str:
+    """Keeps "1e-13" on one line."""
+    return re.sub(r"(1e-\d+)", r'<span class="nowrap">\1</span>', text)
+
+
+def checks_csv(found: Experiment) -> str:
+    """Returns the checks of every run."""
+    headers = ["objective", "key", "seed", "loss", "largest_difference_to_enumeration"]
+    headers += ["iterations", "rounds", "largest_gradient_entry", "is_converged"]
+    rows: list[list[Cell]] = [
+        [
+            title_of(run.objective),
+            run.objective,
+            run.seed,
+            run.loss,
+            run.loss_match,
+            run.num_iterations,
+            run.num_rounds,
+            run.grad_norm,
+            int(run.is_converged),
+        ]
+        for run in found.runs
+    ]
+    return to_csv(headers, rows)
+
+
+def _check_row(title: str, runs: Sequence[OracleRun]) -> list[str]:
+    num_open = sum(not run.is_converged for run in runs)
+    reached = "reached" if not num_open else f"⚠ not reached in {num_open} of {len(runs)} seeds"
+    steps = [run.num_iterations for run in runs]
+    spread = f"{min(steps):,}" if min(steps) == max(steps) else f"{min(steps):,} to {max(steps):,}"
+    worst = max(run.grad_norm for run in runs)
+    return [title, match_text([run.loss_match for run in runs]), reached, spread, f"{worst:.1e}"]
+
+
+def has_backspace(found: Experiment) -> bool:
+    """Returns True where decoding with and without backspace can be told apart."""
+    return bool(found.runs) and all(
+        run.off_data_probability_masked is not None for run in found.runs
+    )
+
+
+def trap_words(found: Experiment) -> str:
+    """Says under how many objectives backspace lowers the mass off the data, and to what."""
+    means = {key: _mean_off_data(found.of(key)) for key in found.objectives}
+    better = {key: pair for key, pair in means.items() if pair[0] < pair[1]}
+    worse = [title_of(key) for key in means if key not in better]
+    lines = []
+    if better:
+        which = "every objective" if not worse else f"{len(better)} of {len(means)} objectives"
+        allowed, masked = (
+            range_text([pair[place] for pair in better.values()]) for place in (0, 1)
+        )
+        lines.append(f"Lower with backspace under {which}: {allowed} instead of {masked}.")
+    if worse:
+        lines.append(f"Not lower under {listed(worse)}.")
+    return " ".join(lines)
+
+
+def _mean_off_data(runs: Sequence[OracleRun]) -> tuple[float, float]:
+    allowed = sum(run.off_data_probability for run in runs) / len(runs)
+    return allowed, sum(run.off_data_probability_masked or 0.0 for run in runs) / len(runs)
+
+
+def trap_html(found: Experiment) -> str:
+    """Returns the mass off the data of each objective, with backspace and with it masked."""
+    rows = [
+        [
+            title_of(key),
+            interval_text([run.off_data_probability for run in found.of(key)]),
+            interval_text([run.off_data_probability_masked or 0.0 for run in found.of(key)]),
+        ]
+        for key in found.objectives
+    ]
+    headers = ["Trained under", "With backspace", "Backspace masked"]
+    return table(headers, rows, "Probability of ending off the data", numbers=(1, 2))
+
+
+def trap_csv(found: Experiment) -> str:
+    """Returns the mass off the data of every run."""
+    headers = ["objective", "key", "seed", "with_backspace", "backspace_masked"]
+    rows: list[list[Cell]] = [
+        [
+            title_of(run.objective),
+            run.objective,
+            run.seed,
+            run.off_data_probability,
+            run.off_data_probability_masked or 0.0,
+        ]
+        for run in found.runs
+    ]
+    return to_csv(headers, rows)
