@@ -51,6 +51,11 @@ COMMANDS: dict[str, Command] = {
         "Run the bundled example over seeds and print the table.",
         "seqmatch.jobs.commands.demo_arguments",
     ),
+    "oracle": Command(
+        "seqmatch.commands.oracle",
+        "Train on a language small enough to solve exactly; print exact divergences.",
+        "seqmatch.commands.oracle_arguments",
+    ),
     "data": Command(
         "seqmatch.jobs.commands.data", "Check files of demonstrations; import or list."
     ),

@@ -130,7 +130,7 @@ def checks_csv(found: Experiment) -> str:
             run.objective,
             run.seed,
             run.loss,
-            run.loss_match,
+            "" if run.loss_match is None else run.loss_match,
             run.num_iterations,
             run.num_rounds,
             run.grad_norm,
@@ -147,7 +147,9 @@ def _check_row(title: str, runs: Sequence[OracleRun]) -> list[str]:
     steps = [run.num_iterations for run in runs]
     spread = f"{min(steps):,}" if min(steps) == max(steps) else f"{min(steps):,} to {max(steps):,}"
     worst = max(run.grad_norm for run in runs)
-    return [title, match_text([run.loss_match for run in runs]), reached, spread, f"{worst:.1e}"]
+    known = [run.loss_match for run in runs if run.loss_match is not None]
+    matches = match_text(known) if known else "too large to enumerate"
+    return [title, matches, reached, spread, f"{worst:.1e}"]
 
 
 def has_backspace(found: Experiment) -> bool:

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_valida
 
 from seqmatch.errors import UnknownNameError
 from seqmatch.exact.choices import DEFAULT_OBJECTIVES, get_oracle_objective
+from seqmatch.exact.languages import TABLE as TABLE
+from seqmatch.exact.languages import PolicyKind
 from seqmatch.intervals import mean_with_interval
 from seqmatch.objectives.base import Frozen
 
-TABLE = "table"
-"""The name of a language that was pasted."""
 Level = Literal["occupancy", "answers"]
 Extended = Annotated[
     float,
@@ -30,7 +30,7 @@ class OracleRequest(Frozen):
     """One experiment: a language, the objectives to train on it, and the seeds."""
 
     language: str = Field("two_modes", title="Language")
-    """The name of a built-in language, or "table"."""
+    """The name of a built-in language, or `languages.TABLE`."""
     table: str = Field("", max_length=20_000, title="Table of probabilities")
     """With the language "table": one answer and its probability a line."""
     objectives: list[str] = Field(
@@ -44,6 +44,8 @@ class OracleRequest(Frozen):
     alpha: float = Field(
         0.01, gt=0.0, le=10.0, title="Entropy weight alpha", description="Of SequenceMatch."
     )
+    policy: PolicyKind | None = Field(None, title="Model")
+    """What the policy can represent; None is what the language comes with."""
     level: Level = Field("answers", title="Compare")
     """Whether exact divergences are between laws of whole answers or occupancy measures."""
     backspace: bool | None = Field(None, title="Backspace action")
@@ -81,7 +83,7 @@ class OracleAnswer(_Result):
     """One answer of the language, or all those that are not listed, in one."""
 
     text: str
-    """As people write it, without the stop token."""
+    """As people write it, without the stop token; the last one may say how many are pooled."""
     probability: float
     """Under the data."""
 
@@ -102,6 +104,8 @@ class OracleLanguage(_Result):
     """How many answers the last entry stands for; 0 where every answer is listed."""
     measured: list[str]
     """Names of the divergences that every run is measured under, in order."""
+    level: Level
+    """Between what they are measured."""
 
 
 class OracleRun(_Result):
@@ -116,8 +120,9 @@ class OracleRun(_Result):
     """Exact value under every registered divergence, in nats where it is one; may be infinite."""
     loss: Extended
     """What was minimised, at the optimum."""
-    loss_match: float
-    """Largest absolute difference to an independent enumeration, over values and gradients."""
+    loss_match: float | None
+    """Largest absolute difference to an independent enumeration, over values and gradients; None
+    where the language is too large for one."""
     num_iterations: int
     grad_norm: float
     """Largest absolute entry of the gradient at the end."""
