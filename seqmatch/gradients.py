@@ -1,7 +1,7 @@
 """The gradient of the objective on one batch, in as many passes as memory needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,6 +10,7 @@ from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.dispatch import needs_backspace_q, objective_loss, value_temperature
 from seqmatch.policy import Policy
 from seqmatch.single_pass import build_batch
+from seqmatch.target_network import TargetNetwork
 from seqmatch.types import Trajectory
 
 
@@ -32,6 +33,7 @@ def accumulate_gradients(
     *,
     beta: float,
     max_positions: int,
+    target: TargetNetwork | None = None,
 ) -> BatchLoss:
     """Adds the gradient of the objective to the parameters' and returns the loss.
 
@@ -46,6 +48,8 @@ def accumulate_gradients(
         replayed: As many rollouts, or none where the objective needs none.
         beta: Weight of the imitation term, 0 to 1.
         max_positions: Input positions that go through the policy at once.
+        target: Gives the values of next states; None takes the policy's own. Not asked where
+            `beta` is 1.
     """
     count = num_passes([demonstrated, replayed], max_positions)
     total, terms, num_positions = 0.0, dict[str, float](), 0
@@ -53,11 +57,14 @@ def accumulate_gradients(
         rows, sampled = share(demonstrated, index, count), share(replayed, index, count)
         weight = len(rows) / len(demonstrated)
         batch = build_batch([*rows, *sampled], policy.space, device=policy.device)
+        # Before the policy's own pass: it exchanges the weights that backward will read.
+        ahead = target.next_values(policy, batch) if target is not None and beta < 1.0 else None
         found = policy.state_action_values(
             batch,
             value_temperature=value_temperature(objective),
             with_backspace_q=needs_backspace_q(objective),
         )
+        found = replace(found, next_values=ahead)
         data = found.rows(slice(0, len(rows)))
         rollouts = found.rows(slice(len(rows), None)) if sampled else None
         output = objective_loss(objective, data, rollouts, beta)

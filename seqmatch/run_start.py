@@ -18,6 +18,7 @@ from seqmatch.replay_buffer import ReplayBuffer
 from seqmatch.reporting import Reporter
 from seqmatch.run_steps import TrainingRun
 from seqmatch.seeding import child_seed
+from seqmatch.target_network import make_target
 from seqmatch.training_state import TrainState, read_state
 from seqmatch.types import Demonstration
 
@@ -114,6 +115,7 @@ def _new_state(policy: Policy, config: RunConfig) -> TrainState:
         policy=policy,
         optimizer=make_optimizer(policy.trainable_parameters(), config.optimization),
         buffer=ReplayBuffer(1 if rollouts is None else rollouts.buffer_size),
+        target=make_target(policy, config.objective),
     )
 
 

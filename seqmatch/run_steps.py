@@ -148,8 +148,14 @@ class TrainingRun:
         if not outcome.is_finite:
             self._count_skipped_step(batch.loss, outcome.grad_norm)
             return
+        if state.target is not None:
+            state.target.follow(state.policy)
         numbers = {**batch.terms, "train/loss": batch.loss, "train/grad_norm": outcome.grad_norm}
         numbers |= {"train/learning_rate": learning_rate, "train/beta": beta}
+        if state.policy.space.has_backspace:
+            numbers["train/backspace_labels"] = _share_of_labels(
+                demonstrated, state.policy.space.backspace_id
+            )
         if replayed:
             ages = [state.step - 1 - row.born_at_step for row in replayed]
             numbers["rollout/age"] = sum(ages) / len(ages)
@@ -282,6 +288,7 @@ class TrainingRun:
                     replayed,
                     beta=beta,
                     max_positions=self.max_positions,
+                    target=self.state.target,
                 )
             except torch.OutOfMemoryError:
                 self.state.optimizer.zero_grad(set_to_none=True)
@@ -325,3 +332,8 @@ class TrainingRun:
                 f"a trained weight is not finite after step {self.state.step}; the last checkpoint "
                 "is from before. Try a smaller learning rate"
             )
+
+
+def _share_of_labels(trajectories: Sequence[Trajectory], action: int) -> float:
+    num_labels = sum(len(row.labels) for row in trajectories)
+    return sum(row.labels.count(action) for row in trajectories) / num_labels

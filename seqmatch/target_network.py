@@ -16,11 +16,19 @@ import torch
 from torch import Tensor
 
 from seqmatch.errors import CheckpointError
+from seqmatch.objectives import ObjectiveConfig
+from seqmatch.objectives.dispatch import target_decay
 from seqmatch.policy import Policy
 from seqmatch.types import SinglePassBatch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+
+def make_target(policy: Policy, objective: ObjectiveConfig) -> "TargetNetwork | None":
+    """Returns a target network at the policy's weights; None where the objective has none."""
+    decay = target_decay(objective)
+    return TargetNetwork(policy, decay) if decay else None
 
 
 class TargetNetwork:

@@ -18,6 +18,7 @@ from seqmatch.optimization import load_optimizer_tensors, make_optimizer, optimi
 from seqmatch.policy import Policy, save_policy
 from seqmatch.replay_buffer import ReplayBuffer
 from seqmatch.running_means import RunningMeans
+from seqmatch.target_network import TargetNetwork, make_target
 
 _FORMAT = 1
 _FIXED = ("base_model", "data", "objective", "adapter", "seed")
@@ -31,6 +32,8 @@ class TrainState:
     policy: Policy
     optimizer: torch.optim.AdamW
     buffer: ReplayBuffer
+    target: TargetNetwork | None = None
+    """Gives the values of next states, where the objective has one."""
     step: int = 0
     """Batches done, skipped ones included."""
     num_drawn: int = 0
@@ -52,7 +55,7 @@ class TrainState:
 
 
 def write_state(state: TrainState, config: RunConfig, dataset_sha256: str, folder: Path) -> None:
-    """Writes the state into an empty folder: the policy, the optimiser, the buffer, the counters.
+    """Writes the state into an empty folder: policy, optimiser, target, buffer, counters.
 
     Raises:
         OSError: A file could not be written.
@@ -60,6 +63,8 @@ def write_state(state: TrainState, config: RunConfig, dataset_sha256: str, folde
     save_policy(state.policy, folder / "policy")
     parameters = state.policy.trainable_parameters()
     save_file(optimizer_tensors(state.optimizer, parameters), folder / "optimizer.safetensors")
+    if state.target is not None:
+        save_file(state.target.tensors(), folder / "target.safetensors")
     _write_json(folder / "buffer.json", state.buffer.state())
     _write_json(
         folder / "state.json",
@@ -89,11 +94,15 @@ def read_state(folder: Path, policy: Policy, config: RunConfig, dataset_sha256: 
     optimizer = make_optimizer(policy.trainable_parameters(), config.optimization)
     tensors = load_file(folder / "optimizer.safetensors")
     load_optimizer_tensors(optimizer, policy.trainable_parameters(), tensors)
+    target = make_target(policy, config.objective)
+    if target is not None:
+        target.load(load_file(folder / "target.safetensors"))
     buffer = json.loads((folder / "buffer.json").read_text(encoding="utf-8"))
     return TrainState(
         policy=policy,
         optimizer=optimizer,
         buffer=ReplayBuffer.from_state(buffer),
+        target=target,
         step=stored["step"],
         num_drawn=stored["num_drawn"],
         skipped_steps=stored["skipped_steps"],

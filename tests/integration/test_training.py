@@ -124,6 +124,10 @@ def _assert_same_end(folder: Path, other: Path) -> None:
         one, two = (load_file(end / name) for end in ends)
         assert one.keys() == two.keys()
         assert all(torch.equal(one[key], two[key]) for key in one), name
+    targets = [end / "target.safetensors" for end in ends]
+    if targets[0].exists():
+        assert targets[0].read_bytes() == targets[1].read_bytes()
+    assert targets[0].exists() is targets[1].exists()
     buffers = [(end / "buffer.json").read_text() for end in ends]
     assert buffers[0] == buffers[1]
     states = [json.loads((end / "state.json").read_text()) for end in ends]
@@ -198,6 +202,37 @@ def test_a_killed_run_resumes_from_its_checkpoint(whole: Whole, tmp_path: Path) 
     assert killed.repeatable() | resumed.repeatable() == whole[1].repeatable()
     both = killed.repeatable().keys() & resumed.repeatable().keys()
     assert all(killed.values[key] == resumed.values[key] for key in both)
+
+
+def test_the_policys_own_noise_and_a_target_network_resume_bit_by_bit(tmp_path: Path) -> None:
+    """Bursts drawn from the policy, and the average of its weights, are as in an unbroken run."""
+    noise = {"rate": 0.3, "burst": 3, "alphabet": "model_top_k"}
+    options = {"corruption": noise, "target_decay": 0.8, "reward_clip": 0.1, "estimator": "paper"}
+    changes = {"objective": options, "evaluation": {"every": 100}}
+    unbroken, killed, resumed = Recorder(), Recorder(14), Recorder()
+
+    _train(tmp_path / "unbroken", unbroken, changes)
+    with pytest.raises(Killed):
+        _train(tmp_path / "killed", killed, changes)
+    _train(tmp_path / "killed", resumed, changes)
+
+    _assert_same_end(tmp_path / "unbroken", tmp_path / "killed")
+    assert (tmp_path / "killed" / "checkpoints" / "step-00000020" / "target.safetensors").exists()
+    assert killed.repeatable() | resumed.repeatable() == unbroken.repeatable()
+    reported = {name for name, _ in unbroken.values}
+    assert {"train/target_gap", "train/clipped_data", "train/clipped_rollout"} <= reported
+    assert unbroken.values["train/backspace_labels", 20] > 0.1
+    assert unbroken.values["train/target_gap", 20] > 0.0
+
+
+def test_offline_nothing_is_sampled(tmp_path: Path) -> None:
+    reporter = Recorder()
+
+    _train(tmp_path, reporter, {"objective": {"offline": True}, "evaluation": {"every": 100}})
+
+    reported = {name for name, _ in reporter.values}
+    assert "train/sm_loss" in reported
+    assert not reported & {"train/td_rollout", "train/mixture_penalty", "rollout/age"}
 
 
 def test_a_damaged_checkpoint_is_passed_over_with_an_event(whole: Whole, tmp_path: Path) -> None:
