@@ -124,9 +124,9 @@ def _check_it_fits(
             f"{folder.name} was trained on demonstrations {stored['dataset_sha256']!r}, "
             f"not on {dataset_sha256!r}; start a new run for other data"
         )
-    before = stored["config"]
-    now = config.model_dump(mode="json")
-    changed = [name for name in _FIXED if before[name] != now[name]]  # type: ignore[index]
+    # Read as a config, so that settings which are newer than the checkpoint have their default.
+    before = RunConfig.model_validate(stored["config"])
+    changed = [name for name in _FIXED if getattr(before, name) != getattr(config, name)]
     if changed:
         raise CheckpointError(
             f"{folder.name} was trained with another {', '.join(changed)}; resuming may change "

@@ -18,10 +18,12 @@ from seqmatch.config_flags import merge_settings, run_config
 from seqmatch.errors import CheckpointError, ConfigError, DemonstrationError, DivergedError
 from seqmatch.examples import EXAMPLES
 from seqmatch.metrics import METRICS
+from seqmatch.policy import load_saved_policy
 from seqmatch.reporting import Control, NullReporter, Trace
 from seqmatch.run_start import begin
 from seqmatch.run_steps import TrainingRun
 from seqmatch.training import TrainResult, train
+from seqmatch.training_state import read_state
 from seqmatch.types import Demonstration
 
 SHA = "d" * 64
@@ -287,6 +289,18 @@ def test_resuming_with_other_settings_is_refused(
 
     with pytest.raises(CheckpointError, match=message):
         _train(tmp_path, Recorder(), changes)
+
+
+def test_a_checkpoint_older_than_a_setting_has_its_default(whole: Whole, tmp_path: Path) -> None:
+    shutil.copytree(whole[0] / "checkpoints" / "step-00000020", tmp_path, dirs_exist_ok=True)
+    state = json.loads((tmp_path / "state.json").read_text())
+    del state["config"]["objective"]["target_decay"]
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    policy = load_saved_policy(tmp_path / "policy", device="cpu", models_dir=tmp_path)
+
+    assert read_state(tmp_path, policy, _config(), SHA).step == 20
+    with pytest.raises(CheckpointError, match="another objective"):
+        read_state(tmp_path, policy, _config({"objective": {"target_decay": 0.5}}), SHA)
 
 
 def test_resuming_on_other_demonstrations_is_refused(whole: Whole, tmp_path: Path) -> None:
