@@ -11,7 +11,8 @@ from pages.lane import failure, has_ended, pieces_of, waiting
 from pages.links import link
 from pages.page import AppContext
 from pages.presenters import comparison
-from pages.presenters.form_fields import FormField, Value, allowed, model_fields
+from pages.presenters.form_fields import FormField, allowed, model_fields
+from pages.presenters.form_rules import Value
 from pages.presenters.held_out import (
     first_split,
     from_line,

@@ -15,7 +15,8 @@ from pages.components.events import FOLLOWING, QUIET, held, released
 from pages.feedback import handler
 from pages.links import GO_TO
 from pages.page import AppContext, Page
-from pages.presenters.form_fields import Value, objective_defaults
+from pages.presenters.form_fields import objective_defaults
+from pages.presenters.form_rules import OBJECTIVE_FIRST, WEIGHTS, Value
 from pages.presenters.training_choices import model_choices
 from seqmatch.objectives.catalogue import OBJECTIVES
 
@@ -29,8 +30,10 @@ FIRST_VALUES: Mapping[str, Value] = {
 
 FORM = "train-form"
 COSTS = ("optimization.num_steps", "optimization.batch_size", "optimization.learning_rate")
-DIVERGENCE = "objective.divergence"
+DIVERGENCE = ("objective.divergence", "objective.divergence_order")
 BACKSPACE = "objective.backspace"
+OTHERS = tuple(path for path in OBJECTIVE_FIRST if path not in (*WEIGHTS, *DIVERGENCE, BACKSPACE))
+"""What else tells the members of a family apart, such as the weights of the tokens."""
 
 
 def build(context: AppContext) -> None:
@@ -51,13 +54,13 @@ def build(context: AppContext) -> None:
             _build_costs(controls)
             sections = _build_advanced(controls)
         with gr.Column(scale=2, min_width=320, elem_classes=["train-aside"]):
-            estimate, problems, start, status, command = _build_start()
+            estimate, problems, warnings, start, status, command = _build_start()
     again = gr.Timer(1.0, active=False)
     settled = gr.Timer(0.5, active=False)
     fields = [controls[item.path] for item in train_actions.FIELDS]
     inputs = [*(controls[path] for path in train_actions.FIXED), *fields]
-    shown: list[Any] = [controls["seed"], *cards, note, prepare, estimate, command, problems]
-    shown += [*sections, *fields]
+    shown: list[Any] = [controls["seed"], *cards, note, prepare, estimate, command]
+    shown += [problems, warnings, *sections, *fields]
     refresh = handler(train_actions.refresh, context)
 
     _wire_form(context, controls, inputs, fields, (refresh, shown))
@@ -122,7 +125,12 @@ def _build_objective(controls: dict[str, Component]) -> list[Component]:
         elem_id="train-objective-kind",
     )
     objective_card = gr.Markdown(elem_id="train-objective-card", elem_classes=["formula-card"])
-    controls[DIVERGENCE] = build_input(_field(DIVERGENCE), "train", FIRST_VALUES)
+    for path in OTHERS:
+        controls[path] = build_input(_field(path), "train", FIRST_VALUES)
+    for paths in (WEIGHTS, DIVERGENCE):
+        with gr.Row(elem_classes=["form-grid"]):
+            for path in paths:
+                controls[path] = build_input(_field(path), "train", FIRST_VALUES)
     divergence_card = gr.Markdown(elem_id="train-divergence-card", elem_classes=["formula-card"])
     controls[BACKSPACE] = build_input(_field(BACKSPACE), "train", FIRST_VALUES)
     return [objective_card, divergence_card]
@@ -147,10 +155,11 @@ def _build_advanced(controls: dict[str, Component]) -> list[gr.Column]:
     return sections
 
 
-def _build_start() -> tuple[gr.HTML, gr.HTML, gr.Button, gr.HTML, gr.Code]:
+def _build_start() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button, gr.HTML, gr.Code]:
     gr.Markdown("## Before the start")
     estimate = gr.HTML(elem_id="train-estimate")
     problems = gr.HTML(elem_id="train-problems")
+    warnings = gr.HTML(elem_id="train-warnings")
     start = gr.Button("Start training", variant="primary", elem_id="train-start")
     status = gr.HTML(elem_id="train-status")
     with gr.Accordion("The same as a command", open=False, elem_id="train-command-fold"):
@@ -162,7 +171,7 @@ def _build_start() -> tuple[gr.HTML, gr.HTML, gr.Button, gr.HTML, gr.Code]:
             show_label=False,
             elem_id="train-command",
         )
-    return estimate, problems, start, status, command
+    return estimate, problems, warnings, start, status, command
 
 
 def _wire_form(

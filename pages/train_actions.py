@@ -13,16 +13,15 @@ from pages.links import link
 from pages.page import AppContext
 from pages.presenters.estimates import estimate_html
 from pages.presenters.form_fields import (
-    SECTIONS,
     FormField,
     FormResult,
-    Value,
     config_values,
     is_shown,
     objective_defaults,
     read_form,
     run_fields,
 )
+from pages.presenters.form_rules import SECTIONS, Value
 from pages.presenters.objective_card import divergence_card, objective_card
 from pages.presenters.training_choices import (
     dataset_choices,
@@ -38,6 +37,7 @@ from seqmatch.config_flags import equivalent_command
 from seqmatch.errors import ConfigError
 from seqmatch.ingest.frozen import ROWS
 from seqmatch.jobs.task_types import LengthSummaryRequest, LengthSummaryResult
+from seqmatch.objectives.dispatch import warnings_of
 from storage.errors import NotFoundError
 from storage.ids import new_id
 from storage.records import TaskStatus
@@ -97,25 +97,39 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
     kind = str(values["objective.kind"])
     base_model = str(values["base_model"])
     prepared = is_prepared(context, base_model)
-    divergence = values["objective.divergence"] if kind == "sequence_match" else None
+    card = _divergence_card(values)
     return [
         gr.update(info=_seed_hint(result.problems.get("seed"))),
-        objective_card(kind, is_brief=bool(divergence)),
-        gr.update(
-            value=divergence_card(str(divergence)) if divergence else "",
-            visible=bool(divergence),
-        ),
+        objective_card(kind, is_brief=bool(card)),
+        gr.update(value=card, visible=bool(card)),
         plain(model_note(base_model, prepared)),
         gr.update(visible=not prepared),
         _estimate(context, result.config, len(seeds)),
         _command(context, result.config, seeds),
         plain(_problems_text(result.problems), "problem"),
+        plain(_warnings_text(result.config), "problem"),
         *(
             gr.update(visible=any(is_shown(one, values) for one in items))
             for items in ADVANCED.values()
         ),
         *field_updates(FIELDS, values, result.problems),
     ]
+
+
+def _divergence_card(values: Mapping[str, Value]) -> str:
+    """The card of the chosen divergence; empty for an objective without a choice of one."""
+    if not is_shown(_field("objective.divergence"), values):
+        return ""
+    order, alpha = (_number(values[f"objective.{name}"]) for name in ("divergence_order", "alpha"))
+    return divergence_card(str(values["objective.divergence"]), order, alpha)
+
+
+def _field(path: str) -> FormField:
+    return next(item for item in FIELDS if item.path == path)
+
+
+def _number(value: Value) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def choose_objective(context: AppContext, dataset_id: str | None, kind: str) -> list[Any]:
@@ -269,8 +283,13 @@ def _seed_hint(problem: str | None) -> str:
     return f"⚠ {problem}" if problem else 'One run for each seed: "0", "0, 1, 2" or "0-4".'
 
 
+def _warnings_text(config: RunConfig | None) -> str:
+    warnings = warnings_of(config.objective) if config is not None else ()
+    return "\n".join(f"⚠ {warning[0].upper()}{warning[1:]}." for warning in warnings)
+
+
 def _problems_text(problems: Mapping[str, str]) -> str:
     titles = {item.path: item.title for item in FIELDS} | {"seed": "Seeds"}
-    titles["data.dataset"] = "Demonstrations"
+    titles |= {"data.dataset": "Demonstrations", "objective": "Objective"}
     lines = [f"⚠ {titles.get(path, path)}: {text}" for path, text in problems.items()]
     return "\n".join(lines)

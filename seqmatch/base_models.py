@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from seqmatch.errors import ConfigError
+
 Source = Literal["scratch", "packaged", "folder", "hub"]
 
 
@@ -54,3 +56,17 @@ BASE_MODELS: dict[str, BaseModel] = {
         ),
     )
 }
+
+
+def check_adapter(base_model: str, adapter: str) -> None:
+    """Refuses a kind of adapter that makes no sense on a base model.
+
+    Raises:
+        ConfigError: LoRA on a model from scratch: nothing was learned that an adapter could adapt.
+    """
+    known = BASE_MODELS.get(base_model)
+    if known is not None and known.source == "scratch" and adapter != "full":
+        raise ConfigError(
+            f"adapter.kind is {adapter!r}, but {base_model} starts from random weights: "
+            "train all of them with adapter.kind 'full'"
+        )

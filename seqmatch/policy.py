@@ -21,9 +21,8 @@ from seqmatch.base_model_loading import (
     read_model,
     read_tokenizer,
 )
-from seqmatch.base_models import BASE_MODELS
+from seqmatch.base_models import check_adapter
 from seqmatch.config import AdapterConfig
-from seqmatch.errors import ConfigError
 from seqmatch.policy_files import PolicyManifest, read_manifest, write_policy_files
 from seqmatch.single_pass import additive_mask
 from seqmatch.soft_q import chosen_q_and_soft_value
@@ -241,26 +240,12 @@ def load_policy(
         ModelLoadError: The base model is not allowed, not there, or not supported.
         ConfigError: LoRA was asked for on a model that has only random weights.
     """
-    check_adapter(base_model, adapter)
+    check_adapter(base_model, adapter.kind)
     lm = load_base(base_model, seed=seed, models_dir=models_dir, allowed=allowed)
     tokenizer = load_tokenizer(base_model, models_dir=models_dir, allowed=allowed)
     if adapter.kind == "lora":
         lm = _with_new_lora(lm, adapter, base_model, seed)
     return _assemble(lm, tokenizer, backspace, base_model, adapter).to(device)
-
-
-def check_adapter(base_model: str, adapter: AdapterConfig) -> None:
-    """Refuses an adapter that makes no sense on a base model.
-
-    Raises:
-        ConfigError: LoRA on a model from scratch: nothing was learned that an adapter could adapt.
-    """
-    known = BASE_MODELS.get(base_model)
-    if known is not None and known.source == "scratch" and adapter.kind != "full":
-        raise ConfigError(
-            f"adapter.kind is {adapter.kind!r}, but {base_model} starts from random weights: "
-            "train all of them with adapter.kind 'full'"
-        )
 
 
 def save_policy(policy: Policy, folder: Path) -> None:

@@ -6,14 +6,15 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from pages.presenters.form_fields import FormField, Value, hint, is_shown
+from pages.presenters.form_fields import FormField, hint, is_shown
+from pages.presenters.form_rules import Value
 
 
 def build_input(item: FormField, page: str, values: Mapping[str, Value]) -> Component:
     """Returns the input of one field; its elem_id is `page-path`, dots as hyphens."""
     options: dict[str, Any] = {
         "label": item.title,
-        "info": hint(item),
+        "info": hint(item, values.get(item.path, item.default)),
         "value": values.get(item.path, item.default),
         "elem_id": f"{page}-{item.path.replace('.', '-')}",
         "visible": is_shown(item, values),
@@ -53,7 +54,7 @@ def field_updates(
         updates.append(
             gr.update(
                 visible=is_shown(item, values),
-                info=f"⚠ {problem}" if problem else hint(item),
+                info=f"⚠ {problem}" if problem else hint(item, values.get(item.path)),
                 elem_classes=["field-problem"] if problem else [],
             )
         )

@@ -1,8 +1,7 @@
 """The fields of a config as data for a form, and what a form filled in says back.
 
 Titles, descriptions, bounds, choices and defaults are read from the config models, so a setting is
-written once; here is only which fields come first and when a field has a meaning. A field is named
-by its path in the config, "optimization.num_steps".
+written once. A field is named by its path in the config, "optimization.num_steps".
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,51 +11,20 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from pages.presenters.choice_wording import CHOICES
+from pages.presenters.form_rules import BASIC, Value, has_meaning, section_of
+from seqmatch.base_models import check_adapter
 from seqmatch.config import RunConfig
 from seqmatch.divergences import divergences_of
+from seqmatch.errors import ConfigError
 
 Kind = Literal["int", "float", "bool", "choice", "text"]
-Value = str | int | float | bool | None
-
-BASIC = (
-    "name",
-    "optimization.num_steps",
-    "optimization.batch_size",
-    "optimization.learning_rate",
-    "objective.backspace",
-    "objective.divergence",
-)
-"""What a person should look at before a first run; everything else is folded under Advanced."""
 
 CHOSEN_APART = ("data.dataset", "base_model", "seed", "objective.kind")
 """Fields with a control of their own on the page."""
 
 NOT_FIELDS = ("schema_version", "objective.kind")
 """The version is ours; the kind of objective has a control of its own."""
-
-SECTIONS = {
-    "objective": "Objective",
-    "objective.corruption": "Noise and backspace",
-    "objective.rollouts": "Rollouts",
-    "adapter": "Trained weights",
-    "data": "Data",
-    "optimization": "Optimisation",
-    "evaluation": "Evaluation",
-    "checkpoints": "Checkpoints",
-    "": "Run",
-}
-
-SHOWN_WHEN: Mapping[str, tuple[str, Value]] = {
-    "objective.corruption.rate": ("objective.backspace", True),
-    "objective.corruption.burst": ("objective.backspace", True),
-    "objective.corruption.alphabet": ("objective.backspace", True),
-    "objective.corruption.top_k": ("objective.corruption.alphabet", "model_top_k"),
-    "objective.corruption.token_set": ("objective.corruption.alphabet", "token_set"),
-    "objective.divergence_order": ("objective.divergence", "alpha"),
-    "adapter.rank": ("adapter.kind", "lora"),
-    "adapter.scaling": ("adapter.kind", "lora"),
-}
-"""A field that means nothing unless another one has this value."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +39,8 @@ class FormField:
     unit: str = ""
     choices: tuple[tuple[str, str], ...] = ()
     """(shown, value) of each choice."""
+    sentences: Mapping[str, str] = field(default_factory=dict)
+    """What each choice means, where its name does not say it all."""
     minimum: float | None = None
     maximum: float | None = None
     is_minimum_allowed: bool = True
@@ -86,7 +56,7 @@ class FormField:
     @property
     def section(self) -> str:
         """The heading that the field stands under."""
-        return SECTIONS.get(self.path.rpartition(".")[0], "Other")
+        return section_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -138,12 +108,7 @@ def is_shown(item: FormField, values: Mapping[str, Value]) -> bool:
     """Returns True where the field has a meaning beside these values of the others."""
     if item.objectives and values.get("objective.kind") not in item.objectives:
         return False
-    if item.path not in SHOWN_WHEN:
-        return True
-    other, wanted = SHOWN_WHEN[item.path]
-    if values.get(other) != wanted:
-        return False
-    return other not in SHOWN_WHEN or values.get(SHOWN_WHEN[other][0]) == SHOWN_WHEN[other][1]
+    return has_meaning(item.path, values)
 
 
 def allowed(item: FormField) -> str:
@@ -151,7 +116,7 @@ def allowed(item: FormField) -> str:
     if item.kind in ("bool", "text"):
         return ""
     if item.kind == "choice":
-        return "one of " + ", ".join(value for _, value in item.choices)
+        return "one of " + ", ".join(shown for shown, _ in item.choices)
     low, high = item.minimum, item.maximum
     unit = f" {item.unit}" if item.unit else ""
     if low is not None and high is not None:
@@ -163,8 +128,10 @@ def allowed(item: FormField) -> str:
     return item.unit
 
 
-def hint(item: FormField) -> str:
-    """Returns the line under a field: its meaning, then what it may hold."""
+def hint(item: FormField, value: Value = None) -> str:
+    """Returns the line under a field: its meaning, or that of its choice, and what it may hold."""
+    if str(value) in item.sentences:
+        return item.sentences[str(value)]
     bounds = allowed(item) if item.kind in ("int", "float") else ""
     if bounds and item.kind == "int" and item.maximum is not None and item.maximum >= 2**31 - 1:
         bounds = f"{number(item.minimum or 0)} or more"
@@ -174,8 +141,9 @@ def hint(item: FormField) -> str:
 def read_form(values: Mapping[str, Value]) -> FormResult:
     """Makes a config of the values of a form; each problem is told at its field.
 
-    Fields that the chosen objective does not have are left out. A field left empty is a problem of
-    that field, never silently its default.
+    Fields that the chosen objective does not have are left out, and so are empty ones that have no
+    meaning beside the others. Any other field left empty is a problem of that field, never silently
+    its default.
     """
     fields = {item.path: item for item in run_fields()}
     kind = str(values.get("objective.kind"))
@@ -184,6 +152,8 @@ def read_form(values: Mapping[str, Value]) -> FormResult:
     for path, value in values.items():
         item = fields.get(path)
         if item is not None and item.objectives and kind not in item.objectives:
+            continue
+        if value is None and item is not None and not is_shown(item, values):
             continue
         if value is None:
             problems[path] = f"is empty; {allowed(item) if item else 'a value'} is needed"
@@ -195,6 +165,10 @@ def read_form(values: Mapping[str, Value]) -> FormResult:
             path = _path(problem["loc"])
             problems.setdefault(path, _sentence(fields.get(path), problem))
         return FormResult(None, problems)
+    try:
+        check_adapter(config.base_model, config.adapter.kind)
+    except ConfigError as error:
+        problems.setdefault("adapter.kind", str(error))
     return FormResult(config if not problems else None, problems)
 
 
@@ -223,7 +197,7 @@ def _plant(tree: dict[str, Any], path: str, value: Value) -> None:
 def _path(location: tuple[str | int, ...]) -> str:
     # The location of a member of the union carries the member's tag: objective.sft.backspace.
     parts = [str(part) for part in location]
-    if len(parts) > 2 and parts[0] == "objective" and parts[1] in _objective_members():
+    if len(parts) > 1 and parts[0] == "objective" and parts[1] in _objective_members():
         del parts[1]
     return ".".join(parts)
 
@@ -241,6 +215,7 @@ def _form_field(path: str, info: FieldInfo) -> FormField:
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     low, high, low_allowed, high_allowed = _bounds(info)
     choices = _choices(path, info)
+    wording = CHOICES.get(path, {})
     return FormField(
         path=path,
         title=info.title or path,
@@ -249,6 +224,7 @@ def _form_field(path: str, info: FieldInfo) -> FormField:
         default=None if info.is_required() else info.get_default(call_default_factory=False),
         unit=str(extra.get("unit", "")),
         choices=choices,
+        sentences={value: choice.sentence for value, choice in wording.items()},
         minimum=low,
         maximum=high,
         is_minimum_allowed=low_allowed,
@@ -268,7 +244,9 @@ def _choices(path: str, info: FieldInfo) -> tuple[tuple[str, str], ...]:
         offered = divergences_of("sequence_match")
         return tuple((entry.title, name) for name, entry in offered.items())
     if get_origin(info.annotation) is Literal:
-        return tuple((str(value), str(value)) for value in get_args(info.annotation))
+        wording = CHOICES.get(path, {})
+        values = [str(value) for value in get_args(info.annotation)]
+        return tuple((wording[one].title if one in wording else one, one) for one in values)
     return ()
 
 

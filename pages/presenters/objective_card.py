@@ -1,8 +1,11 @@
 """What an objective and a divergence are, as Markdown made of our own registries only."""
 
-from seqmatch.divergences import get_divergence
-from seqmatch.errors import unknown_name
+from seqmatch.divergences import Divergence, get_divergence
+from seqmatch.errors import ConfigError, unknown_name
 from seqmatch.objectives.catalogue import OBJECTIVES
+
+SMALL_ALPHA = 0.1
+"""Up to it the card of a divergence says that all of them are close to likelihood."""
 
 
 def objective_card(kind: str, *, is_brief: bool = False) -> str:
@@ -20,19 +23,57 @@ def objective_card(kind: str, *, is_brief: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def divergence_card(name: str) -> str:
-    """Returns one plain sentence, the formula, what it needs and how it behaves.
+def divergence_card(name: str, order: float | None = None, alpha: float | None = None) -> str:
+    """Returns one plain sentence, the formula, f and phi, what it needs and how it behaves.
+
+    Args:
+        name: The divergence.
+        order: The member of a family with a parameter; the default one where None or not allowed.
+        alpha: The entropy weight that SequenceMatch trains with; where it is small, the card says
+            what that does to the choice of a divergence.
 
     Raises:
         UnknownNameError: a divergence that the registry does not know.
     """
-    entry = get_divergence(name)
-    return "\n\n".join(
-        (
-            entry.sentence,
-            f"$${entry.formula}$$",
-            _facts(entry.needs, entry.behaviour, entry.source),
-        )
+    entry = _member(name, order)
+    member = f" (order {entry.order:g})" if entry.order is not None else ""
+    parts = [
+        f"**{entry.title}{member}.** {entry.sentence}",
+        f"$${entry.formula}$$",
+        f"$${entry.generator_formula}, \\qquad {entry.phi_formula}$$",
+        _facts(entry.needs, entry.behaviour, entry.source)
+        + f"\n- **Symmetric:** {_symmetry(entry)}",
+    ]
+    if alpha is not None and 0 < alpha <= SMALL_ALPHA and "sequence_match" in entry.families:
+        parts.append(_at_small_alpha(entry, alpha))
+    return "\n\n".join(parts)
+
+
+def _member(name: str, order: float | None) -> Divergence:
+    try:
+        return get_divergence(name, order)
+    except ConfigError:  # said at the field; the card stays readable meanwhile
+        return get_divergence(name)
+
+
+def _symmetry(entry: Divergence) -> str:
+    if entry.is_symmetric:
+        return "yes, model and demonstrations can be exchanged"
+    return "no, model and demonstrations have different parts"
+
+
+def _at_small_alpha(entry: Divergence, alpha: float) -> str:
+    """Holds for every normalised generator; figures from f''(1)."""
+    sentence = (
+        f"**At alpha {alpha:g} every divergence is close to discounted likelihood:** the choice "
+        "changes the loss of a token by a second-order term only"
+    )
+    if entry.second_derivative is None:
+        return f"{sentence}."
+    weight = alpha / (2 * entry.second_derivative)
+    return (
+        f"{sentence}, here about {weight:.2g} d², with d the soft temporal difference in nats. A "
+        "larger alpha makes divergences differ more, and biases more towards entropy."
     )
 
 
@@ -41,7 +82,8 @@ def _facts(needs: str, behaviour: str, source: str) -> str:
         "mass-covering": "mass-covering: it puts probability wherever the expert has some",
         "mode-seeking": "mode-seeking: it avoids what the expert never does, and may leave out "
         "some of what the expert does",
-        "between": "between mass-covering and mode-seeking",
+        "between": "between mass-covering (probability wherever the expert has some) and "
+        "mode-seeking (none where the expert has none)",
     }
     lines = [
         f"- **Behaviour:** {meanings.get(behaviour, behaviour)}",

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pages.presenters.form_fields import Value
+from pages.presenters.form_rules import Value
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.errors import ConfigError

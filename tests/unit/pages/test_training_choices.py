@@ -98,6 +98,28 @@ def test_each_divergence_says_what_it_is(name: str) -> None:
     assert f"$${DIVERGENCES[name].formula}$$" in card
     assert "**Needs:**" in card
     assert "mass-covering" in card or "mode-seeking" in card
+    assert DIVERGENCES[name].generator_formula in card
+    assert DIVERGENCES[name].phi_formula in card
+    assert DIVERGENCES[name].source in card
+    assert "**Symmetric:** " + ("yes" if DIVERGENCES[name].is_symmetric else "no") in card
+
+
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_at_a_small_alpha_the_card_promises_nothing(name: str) -> None:
+    words = "close to discounted likelihood"
+    is_trained = "sequence_match" in DIVERGENCES[name].families
+
+    assert (words in divergence_card(name, alpha=0.01)) == is_trained
+    assert words not in divergence_card(name, alpha=1.0)
+    assert words not in divergence_card(name)
+
+
+def test_the_card_of_a_family_is_that_of_its_order() -> None:
+    assert "(order 1)" in divergence_card("alpha", 1.0)
+    assert "mode-seeking: " in divergence_card("alpha", 1.0)
+    assert "mass-covering: " in divergence_card("alpha", 0.0)
+    assert "(order 0.5)" in divergence_card("alpha", 7.0)
+    assert "0.005 d²" in divergence_card("forward_kl", alpha=0.01)
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
