@@ -21,6 +21,8 @@ from pages.page import AppContext, Page
 from pages.presenters.configs import config_diff
 from pages.presenters.palette import Theme, run_looks
 from pages.presenters.runs import STATUS_WORDS, runs_table
+from seqmatch.errors import ConfigError
+from seqmatch.jobs.runs_at_once import MAX_AT_ONCE, runs_at_once, set_runs_at_once
 from storage.errors import NotFoundError
 from storage.records import ControlRequest, RunRecord
 
@@ -47,6 +49,8 @@ class _Widgets:
     grid: ChartGrid
     diff: gr.HTML
     paused: gr.Checkbox
+    at_once: gr.Number
+    at_once_said: gr.HTML
 
     @property
     def listed(self) -> list[Any]:
@@ -74,9 +78,15 @@ def build(context: AppContext) -> None:
     show_curves = handler(overlay, context)
     curve_inputs = [widgets.chosen, seen, widgets.paused, theme]
     curve_outputs = [seen, *widgets.overlaid]
-    gr.on(None, handler(from_address, context), None, widgets.chosen, **QUIET).then(
-        show_list, widgets.asked, widgets.listed, **QUIET
-    ).then(show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **QUIET)
+    gr.on(
+        None,
+        handler(from_address, context),
+        None,
+        [widgets.chosen, widgets.at_once],
+        **QUIET,
+    ).then(show_list, widgets.asked, widgets.listed, **QUIET).then(
+        show_curves, curve_inputs, curve_outputs, js=WITH_THEME, **QUIET
+    )
     gr.on(
         [widgets.chosen.input, timer.tick],
         show_list,
@@ -118,6 +128,15 @@ def _build_widgets() -> _Widgets:
         )
         rename = gr.Button("Rename", size="sm", scale=0, visible=False, elem_id="runs-rename")
     said = gr.HTML(elem_id="runs-said")
+    with gr.Row(elem_classes=["form-grid"]):
+        at_once = gr.Number(
+            1,
+            label="Runs that a device trains at once",
+            info=f"1 to {MAX_AT_ONCE}; the others wait. They share its memory and its cores.",
+            precision=0,
+            elem_id="runs-at-once",
+        )
+    at_once_said = gr.HTML(elem_id="runs-at-once-said")
     address = gr.Textbox(visible=False, elem_id="runs-address")
     deleted = gr.State([])
     listed_state = gr.State("")
@@ -148,6 +167,8 @@ def _build_widgets() -> _Widgets:
         grid,
         diff,
         paused,
+        at_once,
+        at_once_said,
     )
 
 
@@ -173,14 +194,25 @@ def _wire_actions(context: AppContext, widgets: _Widgets, show_list: Callable[..
         [widgets.said, widgets.name],
         **QUIET,
     ).then(*listing, **QUIET)
+    gr.on(
+        [widgets.at_once.submit, widgets.at_once.blur],
+        handler(_set_at_once, context),
+        widgets.at_once,
+        [widgets.at_once_said, widgets.at_once],
+        **QUIET,
+    )
 
 
-def from_address(context: AppContext, request: gr.Request) -> Any:
-    """Chooses the runs that the address names."""
+def from_address(context: AppContext, request: gr.Request) -> list[Any]:
+    """Chooses the runs that the address names, and shows how many train at once."""
     shown = context.store.runs.list(limit=MAX_SHOWN)
     wanted = str(request.query_params.get("runs", "")).split(",")
     known = [run.id for run in shown]
-    return gr.update(choices=_choices(shown), value=[one for one in wanted if one in known])
+    chosen = [one for one in wanted if one in known]
+    return [
+        gr.update(choices=_choices(shown), value=chosen),
+        gr.update(value=runs_at_once(context.store)),
+    ]
 
 
 def address_of(chosen: Sequence[str] | None) -> str:
@@ -297,6 +329,19 @@ def _restore(context: AppContext, deleted: Sequence[str]) -> list[Any]:
 
 def _rename(context: AppContext, chosen: Sequence[str], name: str) -> list[Any]:
     return [plain(run_actions.rename(context, chosen[0], name), "good"), ""]
+
+
+def _set_at_once(context: AppContext, count: int | None) -> list[Any]:
+    before = runs_at_once(context.store)
+    if count == before:
+        return [gr.skip(), gr.skip()]
+    try:
+        now = set_runs_at_once(context.store, count)
+    except ConfigError as error:
+        return [plain(f"⚠ Not changed: {error}.", "problem"), before]
+    context.ensure_runner()
+    runs = "run" if now == 1 else "runs"
+    return [plain(f"A device trains {now} {runs} at once from now on.", "good"), gr.skip()]
 
 
 PAGE = Page("Runs", "/runs", build)

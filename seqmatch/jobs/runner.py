@@ -22,6 +22,7 @@ from seqmatch.jobs.executors import ORPHAN_GRACE_SECONDS, Condition, Executor, L
 from seqmatch.jobs.lane_process import LaneProcess
 from seqmatch.jobs.locks import Lock, is_shared, try_lock
 from seqmatch.jobs.outcomes import conclude
+from seqmatch.jobs.runs_at_once import runs_at_once
 from seqmatch.jobs.trainer_threads import trainer_threads
 from storage import RunStore
 from storage.errors import LeaseLostError, StorageError
@@ -79,8 +80,7 @@ class Runner:
         return any(not run.status.is_final for run in self.store.runs.list())
 
     def _set_slots(self) -> None:
-        concurrency = self.store.settings.get("concurrency", 1)
-        slots = slot_names(self.devices, concurrency if isinstance(concurrency, int) else 1)
+        slots = slot_names(self.devices, runs_at_once(self.store))
         if slots != self._slots:
             self.store.devices.set_slots(slots)
             self._slots = slots

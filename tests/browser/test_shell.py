@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from seqmatch.jobs.runs_at_once import runs_at_once, set_runs_at_once
 from storage import RunStore
 from tests.browser.filled_store import HOSTILE_NAME
 
@@ -100,6 +101,25 @@ def test_a_run_is_deleted_and_brought_back(
     expect(page.locator("#runs-table a", has_text="SFT on additions")).to_have_count(0)
     page.locator("#runs-restore").click()
     expect(page.locator("#runs-table a", has_text="SFT on additions")).to_be_visible()
+
+
+def test_how_many_runs_train_at_once_is_set_on_the_page(
+    visit: Visit, filled_pages: str, filled_store: RunStore
+) -> None:
+    page = visit(f"{filled_pages}/runs")
+    field = page.locator("#runs-at-once input")
+    expect(field).to_have_value("1")
+    field.fill("65")
+    field.press("Enter")
+    expect(page.locator("#runs-at-once-said")).to_contain_text("1 to 64 are allowed")
+    expect(field).to_have_value("1")
+    field.fill("3")
+    field.press("Enter")
+    expect(page.locator("#runs-at-once-said")).to_contain_text("3 runs at once")
+    assert runs_at_once(filled_store) == 3
+    page.reload()
+    expect(field).to_have_value("3")
+    set_runs_at_once(filled_store, 1)
 
 
 def test_live_views_follow_the_store_and_pause(

@@ -9,11 +9,10 @@ from dataclasses import asdict
 
 from seqmatch.jobs.commands.follow import follow, outcome
 from seqmatch.jobs.commands.store_access import CommandError, add_data_dir, find_run, opened_store
+from seqmatch.jobs.runs_at_once import MAX_AT_ONCE, runs_at_once, set_runs_at_once
 from seqmatch.jobs.supervisor import ensure_runner
 from storage import RunStore
 from storage.records import ControlRequest, RunRecord, RunStatus
-
-MAX_AT_ONCE = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     on_one = (show, stop, resume, follow_it, delete, restore)
     add_data_dir(parser, (listing, at_once, *on_one))
-    at_once.add_argument("count", type=int, nargs="?", metavar="N", help="1 to 64; 1 at first")
+    at_once.add_argument(
+        "count", type=int, nargs="?", metavar="N", help=f"1 to {MAX_AT_ONCE}; 1 at first"
+    )
     for each in on_one:
         each.add_argument("run", metavar="RUN", help="its id, the start of it, or its name")
 
@@ -55,10 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _at_once(store: RunStore, count: int | None) -> int:
     if count is not None:
-        if not 1 <= count <= MAX_AT_ONCE:
-            raise CommandError(f"{count} runs at once; 1 to {MAX_AT_ONCE} are allowed")
-        store.settings.set("concurrency", count)
-    print(f"runs that a device trains at once: {store.settings.get('concurrency', 1)}")
+        set_runs_at_once(store, count)
+    print(f"runs that a device trains at once: {runs_at_once(store)}")
     return 0
 
 
