@@ -5,8 +5,8 @@ What a kind can represent (p is the softmax over the actions that exist, V the l
 - `tabular`: every state has logits of its own; any policy.
 - `by_position`: the logits depend on the number of tokens alone, so the tokens of an answer are
   independent of each other; terminal states have a value of their own for each position.
-- `bounded`: as tabular, but no logit leaves [-2, 2]: a policy that slips now and then, whatever it
-  learns. No action gets less than about e^-4 times the probability of another.
+- `bounded`: as tabular, but no logit leaves [-1.5, 1.5], so that no action gets less than e^-3, a
+  twentieth, of the probability of another: a policy that slips now and then, whatever it learns.
 """
 
 from typing import assert_never
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from seqmatch.exact.languages import STOP, PolicyKind
 from seqmatch.exact.token_chain import TokenChain
 
-LOGIT_BOUND = 2.0
+LOGIT_BOUND = 1.5
 
 
 class ExactPolicy(nn.Module):
@@ -54,7 +54,7 @@ class TabularPolicy(ExactPolicy):
 
 
 class BoundedPolicy(ExactPolicy):
-    """As tabular with l = 2 sin(theta): the bounds are reached at finite parameters."""
+    """As tabular with l = 1.5 sin(theta): the bounds are reached at finite parameters."""
 
     def __init__(self, chain: TokenChain, entries: Float[Tensor, " entry"]) -> None:
         super().__init__(chain)

@@ -89,12 +89,12 @@ def test_by_position_shares_rows_and_bounded_stays_in_bounds() -> None:
 
     assert torch.equal(shared[chain.index[1, 2]], shared[chain.index[2, 1]])
     assert torch.equal(shared[chain.index[1, 0]], shared[chain.index[2, 0]])
-    assert bounded[chain.exists].abs().max() <= 2.0
+    assert bounded[chain.exists].abs().max() <= 1.5
 
 
 def test_masked_backspace_keeps_the_ratios_of_insertions() -> None:
     chain = TokenChain.of_size(3, 3, True)
-    log_probs = make_policy(chain, "tabular", seed=0).log_probs()
+    log_probs = make_policy(chain, "tabular", seed=0).log_probs().detach()
     masked = without_backspace(chain, log_probs)
 
     row = chain.index[(1,)]
