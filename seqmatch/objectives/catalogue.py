@@ -48,7 +48,8 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             r"w_t = \gamma^t,\; N - t \text{ or } \tfrac{N - t}{N}",
             needs="demonstrations only",
             behaviour="Covers all that is demonstrated, like supervised fine-tuning, with more "
-            "care for how answers begin. The weights named paper never teach to stop.",
+            "care for how answers begin. Only the weights gamma teach to stop as demonstrated; "
+            "with count and count_norm answers become longer, with paper they need not end.",
             source="Equations 8 to 12 of arXiv 2403.12017; exact weights derived in docs/method.md",
         ),
         ObjectiveInfo(

@@ -21,7 +21,7 @@ from seqmatch.objectives.sequence_match import (
 )
 from seqmatch.objectives.temporal_difference import temporal_differences
 from seqmatch.objectives.weighted_likelihood import (
-    PAPER_WARNING,
+    WARNINGS,
     ForwardKLOccupancyConfig,
     forward_kl_occupancy_loss,
 )
@@ -128,8 +128,8 @@ def settings_in_words(config: ObjectiveConfig) -> str:
 
 def warnings_of(config: ObjectiveConfig) -> tuple[str, ...]:
     """Returns what a person should know of these settings before trusting the run."""
-    if isinstance(config, ForwardKLOccupancyConfig) and config.weights == "paper":
-        return (PAPER_WARNING,)
+    if isinstance(config, ForwardKLOccupancyConfig) and config.weights in WARNINGS:
+        return (WARNINGS[config.weights],)
     return ()
 
 

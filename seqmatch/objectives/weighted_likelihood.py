@@ -6,6 +6,7 @@ the occupancy measure depends on it. Formulas: docs/method.md, "`forward_kl_occu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -21,11 +22,17 @@ if TYPE_CHECKING:
 
 Weights = Literal["gamma", "count", "count_norm", "paper"]
 
-PAPER_WARNING = (
-    'weights "paper" give the last token of every answer, which is the stop token, the weight 0: '
-    "the policy is never taught to stop, and an answer of one token teaches nothing. "
-    '"count_norm" is the same weights without this slip'
-)
+WARNINGS: Mapping[str, str] = {
+    "paper": 'weights "paper" give the last token of every answer, which is the stop token, the '
+    "weight 0: the policy is never taught to stop, and an answer of one token teaches nothing. "
+    'Weights "gamma" teach what is demonstrated',
+} | {
+    name: f'weights "{name}" weigh a stop token less than the tokens of the answers that go on, so '
+    "the policy learns to stop later than is demonstrated: where to stop and to go on are equally "
+    f'likely, it stops {share} of the time. Weights "gamma" teach what is demonstrated'
+    for name, share in (("count", "25 %"), ("count_norm", "46 %"))
+}
+"""What a person should know of the weights that depend on how long the answer will be."""
 
 
 class ForwardKLOccupancyConfig(Frozen):
@@ -35,9 +42,10 @@ class ForwardKLOccupancyConfig(Frozen):
     weights: Weights = Field(
         "gamma",
         title="Weights of the tokens",
-        description="Of token t of N. gamma: gamma^t, exact with discounting. count: N - t, exact "
-        "without. count_norm: (N - t)/N. paper: (N - 1 - t)/(N - 1) as printed in arXiv "
-        "2403.12017, which gives the stop token weight 0, so that stopping is not learned.",
+        description="Of token t of N. gamma: gamma^t, exact with discounting. count: N - t, the "
+        "sum without discounting, and count_norm: (N - t)/N; with both answers become longer than "
+        "demonstrated. paper: (N - 1 - t)/(N - 1) as printed in arXiv 2403.12017, which gives the "
+        "stop token weight 0, so that stopping is not learned.",
     )
     discount: Discount = 0.998
     backspace: DemonstratedBackspace = False
@@ -84,7 +92,9 @@ def forward_kl_occupancy_loss(
 
     With `gamma` this is KL(rho_data || rho_model) of the discounted occupancy measures, absorbing
     stop included, up to the data's entropy; with `count` the same for gamma = 1 and measures that
-    are not normalised (mass = expected length). Invariant to l(.|s) + c(s).
+    are not normalised (mass = expected length). Only `gamma` is least where the policy is the
+    demonstrator: the others know how long the answer will be, weigh a stop less than what goes on,
+    and lack the difference of masses, E_model[N]. Invariant to l(.|s) + c(s).
 
     Args:
         data: Values along demonstrations.
