@@ -11,6 +11,8 @@ differences: 1 - sum_x p w = K + b. Without backspace it is the product of the p
 probabilities. Derived (D17).
 """
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -52,8 +54,12 @@ def log_output_law(
     return torch.cat(ended)
 
 
+@lru_cache(maxsize=8)
 def data_law(chain: TokenChain, language: Language) -> Float[Tensor, " terminal"]:
-    """Returns the language's own law of answers, in the order of `chain.terminal`."""
+    """Returns the language's own law of answers, in the order of `chain.terminal`.
+
+    Cached, because losses ask for it at every step; do not write to it.
+    """
     answers = [chain.states[number] for number in chain.terminal.tolist()]
     law = [language.law.get(answer, 0.0) for answer in answers]
     return torch.tensor(law, dtype=torch.float64)
