@@ -1,8 +1,12 @@
 """D15: the logits of one masked pass are those of a plain forward pass on each state alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from seqmatch.action_space import ActionSpace
@@ -11,6 +15,7 @@ from seqmatch.errors import DemonstrationError
 from seqmatch.single_pass import Construction, additive_mask, build_batch
 from seqmatch.types import SinglePassBatch, TokenizedDemonstration, Trajectory
 from tests.oracles.refeed import reduced_prefix, refeed_layout
+from tests.tiny_models import policy_of, tiny_llama
 
 VOCAB, STOP, PAD = 13, 0, 1
 SPACE = ActionSpace(VOCAB, STOP, PAD, None, True, frozenset({STOP, PAD}))
@@ -193,6 +198,54 @@ def test_clean_rows_need_no_mask(llama: LlamaForCausalLM, construction: Construc
         masked = one_pass(llama, batch)
     torch.testing.assert_close(causal[0], masked[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(causal[1, :4], masked[1, :4], atol=1e-5, rtol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 15))
+def test_the_trie_never_has_more_slots(seed: int, num_pushes: int) -> None:
+    """So it is the default: fewer slots wherever something is taken back, as many elsewhere."""
+    trajectory = random_trajectory(np.random.default_rng(seed), num_pushes)
+
+    trie, refeed = (
+        int(build_batch([trajectory], SPACE, construction=how).is_slot.sum())
+        for how in CONSTRUCTIONS
+    )
+
+    assert trie <= refeed
+    assert (trie < refeed) is (BACKSPACE in trajectory.pushes)
+    assert int(build_batch([trajectory], SPACE).is_slot.sum()) == trie
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(CONSTRUCTIONS))
+def test_batches_without_backspace_take_the_plain_causal_path(
+    seed: int, construction: Construction
+) -> None:
+    """No mask for rows of any lengths, cut ones too; one deletion in one row brings it back."""
+    rng = np.random.default_rng(seed)
+    rows = [random_trajectory(rng, int(n)) for n in rng.integers(1, 9, 4)]
+    kept = [tuple(2 if push == BACKSPACE else push for push in row.pushes) for row in rows]
+    plain = [replace(row, pushes=pushes) for row, pushes in zip(rows, kept, strict=True)]
+    deleting = Trajectory((3,), (5, BACKSPACE, 5, STOP), (6, BACKSPACE, 5, STOP))
+
+    assert build_batch(plain, SPACE, construction=construction).attends is None
+    assert build_batch([*plain, deleting], SPACE, construction=construction).attends is not None
+
+
+def test_a_policy_reads_a_plain_batch_without_mask_or_positions() -> None:
+    """What the backbone is called with; a four-dimensional mask would miss the fast kernels."""
+    policy = policy_of(tiny_llama(VOCAB))
+    stop = policy.space.eos_id
+    calls: list[dict[str, object]] = []
+    backbone = policy.lm.get_decoder()
+    backbone.register_forward_pre_hook(lambda *call: calls.append(call[2]), with_kwargs=True)
+    plain = Trajectory((3, 4), (5, 6, stop), (5, 6, stop))
+    back = policy.space.backspace_id
+    deleting = Trajectory((3, 4), (5, back, 5, stop), (6, back, 5, stop))
+
+    for rows in ([plain, plain], [plain, deleting]):
+        policy.state_action_values(build_batch(rows, policy.space))
+
+    assert [call["attention_mask"] is None for call in calls] == [True, False]
+    assert [call["position_ids"] is None for call in calls] == [True, False]
 
 
 def test_padding_sees_itself_only_and_is_seen_by_nobody() -> None:
