@@ -22,6 +22,7 @@ PAGES: tuple[str, ...] = (
     "pages.runs",
     "pages.run",
     "pages.compare",
+    "pages.oracle",
 )
 
 

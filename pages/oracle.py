@@ -33,7 +33,7 @@ class _Form:
     picture: gr.HTML
     groups: list[gr.Dropdown]
     numbers: list[Any]
-    """Alpha, seeds, level, backspace, order of the alpha divergence, simulated decodes."""
+    """Alpha, seeds, level, policy, backspace, order of the alpha divergence, simulated decodes."""
 
     @property
     def inputs(self) -> list[Any]:
@@ -163,9 +163,16 @@ def _build_advanced() -> list[Any]:
             info="Laws of whole answers, or how often each state and action is visited.",
             elem_id="oracle-level",
         )
+        policy = gr.Radio(
+            choices=list(form.POLICY_CHOICES),
+            value=form.AS_LANGUAGE,
+            label="What the policy can represent",
+            info="A limit is what makes divergences differ: without one, each reaches the data.",
+            elem_id="oracle-policy",
+        )
         backspace = gr.Radio(
-            choices=[(shown, value) for shown, value in form.BACKSPACE_CHOICES],
-            value=form.BACKSPACE_CHOICES[0][1],
+            choices=list(form.BACKSPACE_CHOICES),
+            value=form.AS_LANGUAGE,
             label="Backspace action",
             elem_id="oracle-backspace",
         )
@@ -183,7 +190,7 @@ def _build_advanced() -> list[Any]:
             step=1000,
             elem_id="oracle-simulated",
         )
-    return [level, backspace, order, simulated]
+    return [level, policy, backspace, order, simulated]
 
 
 PAGE = Page("Oracle", "/oracle", build)

@@ -29,7 +29,7 @@ _EMPTY = (
     "Nothing is trained yet. Six objectives are chosen; press Train and compare. It takes seconds, "
     "and the results stay at this page's address."
 )
-_NUM_NUMBERS = 6
+_NUM_NUMBERS = 7
 
 
 def from_address(context: AppContext, request: gr.Request) -> list[Any]:
@@ -45,6 +45,7 @@ def from_address(context: AppContext, request: gr.Request) -> list[Any]:
         asked.alpha,
         form.seeds_text(asked.seeds),
         asked.level,
+        asked.policy or form.AS_LANGUAGE,
         form.backspace_value(asked.backspace),
         asked.divergence_order,
         asked.num_simulated,
@@ -85,7 +86,8 @@ def read(values: tuple[Any, ...]) -> OracleRequest:
     Raises:
         ConfigError: Something is missing or has a value that it may not have.
     """
-    language, table, alpha, seeds, level, backspace, order, simulated, *groups = values
+    language, table, alpha, seeds, level, policy, *rest = values
+    backspace, order, simulated, *groups = rest
     return form.read_request(
         form.FormValues(
             language=str(language),
@@ -94,6 +96,7 @@ def read(values: tuple[Any, ...]) -> OracleRequest:
             alpha=alpha,
             seeds=str(seeds or ""),
             level=str(level),
+            policy=str(policy),
             backspace=str(backspace),
             divergence_order=order,
             num_simulated=simulated,
@@ -190,9 +193,10 @@ def _status(context: AppContext, task: TaskRecord, found: Experiment) -> str:
         return stopping or progress_html(found, now - (task.started_at or now))
     took = duration((task.ended_at or now) - (task.started_at or task.created_at))
     done = f"{len(found.runs)} of {found.total} runs"
+    notes = "" if found.runs else " ".join(["", *found.notes])
     tone: Tone = "good" if task.status is TaskStatus.COMPLETED else "problem"
     if task.status is TaskStatus.COMPLETED:
         when = ago(task.ended_at or now, now)
-        words = f"{done} in {took}, {when}. The address of this page shows them again."
+        words = f"{done} in {took}, {when}. The address of this page shows them again.{notes}"
         return plain(words, tone)
-    return plain(f"⚠ {done} were finished and stay. {failure(task)}", tone)
+    return plain(f"⚠ {done} were finished and stay. {failure(task)}{notes}", tone)

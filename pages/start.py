@@ -26,6 +26,8 @@ when this page is closed.</p></li>
 <li><a href="runs">Runs</a><p>Follow the curves, stop, resume, overlay several runs.</p></li>
 <li><a href="compare">Compare</a><p>The same prompts and random numbers for every policy, with each
 deletion shown. Then download the adapter.</p></li>
+<li><a href="oracle">Oracle</a><p>What each divergence does, in languages small enough to know it
+exactly. Needs no demonstrations.</p></li>
 </ol>"""
 
 

@@ -25,8 +25,8 @@ _LEGEND = """<ul class="mass-legend">
 </ul>"""
 _MODES = (
     "Modes are the answers that stand out: above an equal share, and at least a quarter of the "
-    "likeliest. A policy covers one with half of what the data gives it, or more. Where none stand "
-    "out, hatched is what the data never gives."
+    "likeliest. A policy covers one with at least a quarter of what the data gives it. Where none "
+    "stand out, hatched is what the data never gives."
 )
 
 
@@ -146,7 +146,7 @@ def _matrix(found: Experiment) -> str:
     assert language is not None
     between = (
         "the laws of whole answers"
-        if found.request.level == "answers"
+        if language.level == "answers"
         else "the occupancy measures (how often each state and action is visited)"
     )
     lead = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from pages.presenters.curves import plain, template
-from pages.presenters.oracle_mass import Modes, label_of, modes_of
+from pages.presenters.oracle_mass import Modes, modes_of
 from pages.presenters.oracle_view import Experiment, title_of
 from pages.presenters.palette import RunLook, Theme
 from seqmatch.exact.results import OracleLanguage, OracleRun
@@ -36,7 +36,7 @@ def bars_of(language: OracleLanguage, modes: Modes, runs: Sequence[OracleRun]) -
     """Returns the likeliest answers one by one and all others together."""
     num = len(language.answers)
     cut = num if num <= MAX_BARS else MAX_BARS - 1
-    labels = [label_of(language, index) for index in range(cut)]
+    labels = [answer.text for answer in language.answers[:cut]]
     laws = [list(run.law[:cut]) for run in runs]
     data = [answer.probability for answer in language.answers[:cut]]
     if cut < num:

@@ -10,7 +10,7 @@ from pages.presenters.oracle_view import percent
 from pages.presenters.training_choices import parse_seeds
 from seqmatch.errors import ConfigError
 from seqmatch.exact.choices import ORACLE_OBJECTIVES, ObjectiveGroup
-from seqmatch.exact.languages import LANGUAGES, Language, get_language, parse_language
+from seqmatch.exact.languages import LANGUAGES, Language, PolicyKind, get_language, parse_language
 from seqmatch.exact.results import TABLE, OracleRequest
 
 MAX_OBJECTIVES = 12
@@ -26,12 +26,25 @@ _GROUPS: tuple[tuple[ObjectiveGroup, str, str], ...] = (
     ("objective", "Objectives", "The losses that Train offers, in expectation over all answers."),
 )
 TABLE_EXAMPLE = "ab 5\nba 3\naa 1\nbb 1"
+AS_LANGUAGE = "language"
+"""The choice that leaves a thing as the language comes with it."""
 BACKSPACE_CHOICES: tuple[tuple[str, str], ...] = (
-    ("as the language has it", "language"),
+    ("as the language has it", AS_LANGUAGE),
     ("yes", "on"),
     ("no", "off"),
 )
-_BACKSPACE: Mapping[str, bool | None] = {"language": None, "on": True, "off": False}
+POLICY_CHOICES: tuple[tuple[str, str], ...] = (
+    ("as the language has it", AS_LANGUAGE),
+    ("unlimited", "tabular"),
+    ("by position", "by_position"),
+    ("bounded", "bounded"),
+)
+_POLICIES: Mapping[PolicyKind, str] = {
+    "tabular": "any distribution over the answers",
+    "by_position": "a distribution for each position, whatever came before it",
+    "bounded": "any order of preference, but with bounded logits it never excludes a token",
+}
+_BACKSPACE: Mapping[str, bool | None] = {AS_LANGUAGE: None, "on": True, "off": False}
 
 
 @dataclass(frozen=True)
@@ -79,15 +92,10 @@ def language_html(name: str, table: str) -> str:
     """
     language = chosen_language(name, table)
     action = "with the backspace action" if language.backspace else "no backspace action"
-    can = {
-        "tabular": "any distribution over the answers",
-        "by_position": "a distribution for each position, whatever came before it",
-        "bounded": "any order of preference, but with bounded logits it never excludes a token",
-    }[language.policy]
     return (
         f'<p class="about">{escape(language.sentence)}</p>'
         f"{_picture(language)}"
-        f'<p class="hint">The policy can represent {can}; {action}.</p>'
+        f'<p class="hint">The policy can represent {_POLICIES[language.policy]}; {action}.</p>'
     )
 
 
@@ -130,6 +138,7 @@ class FormValues:
     alpha: float | None
     seeds: str
     level: str
+    policy: str
     backspace: str
     divergence_order: float | None
     num_simulated: float | None
@@ -158,7 +167,8 @@ def read_request(values: FormValues) -> OracleRequest:
                 "seeds": seeds,
                 "alpha": values.alpha,
                 "level": values.level,
-                "backspace": _BACKSPACE.get(values.backspace),
+                "policy": None if values.policy == AS_LANGUAGE else values.policy,
+                "backspace": _BACKSPACE[values.backspace],
                 "divergence_order": values.divergence_order,
                 "num_simulated": values.num_simulated,
             }

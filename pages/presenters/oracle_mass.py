@@ -23,7 +23,7 @@ CLEAR_SHARE = 2 / 3
 """Modes that hold less than this of the data do not stand out."""
 LIKELIHOOD = "sft"
 """The objective that SequenceMatch is held against."""
-COVERED_SHARE = 0.5
+COVERED_SHARE = 0.25
 """A mode is covered where the policy gives it at least this share of its probability."""
 CLOSE = 0.05
 """Laws at most this far apart, in total variation, are called close."""
@@ -238,7 +238,7 @@ def table_html(found: Experiment) -> str:
         means = [
             interval_text([run.law[index] for run in found.of(key)]) for key in found.objectives
         ]
-        rows.append([label_of(found.language, index), f"{answer.probability:.3g}", *means])
+        rows.append([answer.text, f"{answer.probability:.3g}", *means])
     caption = "Probability of each answer"
     link = csv_link("oracle-answers.csv", answers_csv(found))
     return f"<p>{link}</p>{table(headers, rows, caption, numbers=range(1, len(headers)))}"
@@ -249,7 +249,7 @@ def answers_csv(found: Experiment) -> str:
     language = found.language
     rows: list[list[Cell]] = [
         [
-            label_of(language, index),
+            answer.text,
             answer.probability,
             title_of(run.objective),
             run.objective,
@@ -262,10 +262,3 @@ def answers_csv(found: Experiment) -> str:
     ]
     headers = ["answer", "data_probability", "objective", "key", "seed", "model_probability"]
     return to_csv(headers, rows)
-
-
-def label_of(language: OracleLanguage, index: int) -> str:
-    """Returns how an answer is called, or the entry for all that are not listed."""
-    if language.num_pooled and index == len(language.answers) - 1:
-        return f"{language.num_pooled:,} others"
-    return language.answers[index].text

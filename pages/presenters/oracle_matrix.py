@@ -94,9 +94,12 @@ def _cell(cell: MatrixCell, smallest: float | None) -> str:
     return f"<strong>{_BEST}{value}</strong>{half}" if is_best else f"{value}{half}"
 
 
-def match_text(run_differences: Sequence[float]) -> str:
+def match_text(run_differences: Sequence[float | None]) -> str:
     """Returns how exactly loss and gradient match enumeration: "matches enumeration to 1e-13"."""
-    worst = max(run_differences)
+    known = [one for one in run_differences if one is not None]
+    if not known:
+        return "too large to enumerate a second time"
+    worst = max(known)
     if worst == 0:
         return "matches enumeration exactly"
     if not worst <= MATCH_LIMIT:

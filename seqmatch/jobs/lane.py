@@ -19,9 +19,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from seqmatch.errors import SeqMatchError, unknown_name
+from seqmatch.exact.results import OracleRequest
 from seqmatch.ingest import read_frozen
 from seqmatch.inspection import length_summary, token_view
 from seqmatch.jobs.answering import Stopped, Write, answer
+from seqmatch.jobs.exact_experiments import experiment
 from seqmatch.jobs.lane_process import LANE_LOCK
 from seqmatch.jobs.loaded_policies import LoadedPolicies
 from seqmatch.jobs.locks import is_held, try_lock
@@ -60,6 +62,7 @@ class Lane:
             "token_view": self._token_view,
             "length_summary": self._length_summary,
             "prepare_model": self._prepare_model,
+            "oracle": self._oracle,
         }
 
     def work_on_next(self) -> bool:
@@ -131,6 +134,9 @@ class Lane:
                 raise Stopped
 
         prepare(self.store.data_dir / "models", tell)
+
+    def _oracle(self, payload: str, write: Write) -> None:
+        experiment(OracleRequest.model_validate_json(payload), write)
 
 
 def serve(lane: Lane, idle_seconds: float, ended: threading.Event) -> None:

@@ -1,7 +1,8 @@
 """What the pages ask of the worker lane and what it answers, as JSON in the store.
 
 Light: the pages read it too. The kind of a task names its request; a "generate" task streams
-`GenerateChunk`s, "prepare_model" streams `PrepareModelProgress`, the others give one result.
+`GenerateChunk`s, "prepare_model" `PrepareModelProgress`, "oracle" the `OraclePiece`s
+of `seqmatch.exact.results`, where its request is too; the others give one result.
 """
 
 from typing import Literal
@@ -12,7 +13,7 @@ from seqmatch.config import DecodingConfig
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.base import Frozen
 
-TaskKind = Literal["generate", "token_view", "length_summary", "prepare_model"]
+TaskKind = Literal["generate", "token_view", "length_summary", "prepare_model", "oracle"]
 TokenPart = Literal["prompt", "answer", "noise", "backspace", "stop"]
 
 

@@ -12,7 +12,7 @@ from tests.browser.filled_store import HOSTILE_NAME
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 Visit = Callable[..., Page]
-PAGES = ("", "demonstrations", "train", "runs", "compare")
+PAGES = ("", "demonstrations", "train", "runs", "compare", "oracle")
 
 
 def _run_id(store: RunStore, name: str) -> str:

@@ -16,7 +16,7 @@ def test_the_tables_name_every_registered_objective_and_divergence(name: str) ->
     assert f"| `{name}`" in README
 
 
-@pytest.mark.parametrize("page", ["Demonstrations", "Train", "Runs", "Run", "Compare"])
+@pytest.mark.parametrize("page", ["Demonstrations", "Train", "Runs", "Run", "Compare", "Oracle"])
 def test_the_table_of_pages_is_complete(page: str) -> None:
     assert f"| {page} |" in README
 

@@ -35,6 +35,7 @@ def language(
             for text, probability in zip(texts, probabilities, strict=True)
         ],
         "measured": ["forward_kl", "reverse_kl"],
+        "level": "answers",
     }
     return OracleLanguage.model_validate(values | changes)
 

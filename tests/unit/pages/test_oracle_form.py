@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pages.presenters.oracle_form import (
+    AS_LANGUAGE,
     MAX_OBJECTIVES,
     FormValues,
     backspace_value,
@@ -20,7 +21,9 @@ from seqmatch.errors import ConfigError, UnknownNameError
 from seqmatch.exact.choices import DEFAULT_OBJECTIVES, ORACLE_OBJECTIVES
 from seqmatch.exact.languages import LANGUAGES
 
-VALUES = FormValues("two_modes", "", DEFAULT_OBJECTIVES, 0.01, "0-4", "answers", "language", 0.5, 0)
+VALUES = FormValues(
+    "two_modes", "", DEFAULT_OBJECTIVES, 0.01, "0-4", "answers", AS_LANGUAGE, AS_LANGUAGE, 0.5, 0
+)
 
 
 def test_every_objective_is_offered_once() -> None:
@@ -43,6 +46,8 @@ def test_a_form_makes_a_request() -> None:
     assert request.seeds == [0, 1, 2, 3, 4]
     assert request.backspace is None
     assert read_request(replace(VALUES, backspace="off")).backspace is False
+    assert request.policy is None
+    assert read_request(replace(VALUES, policy="tabular")).policy == "tabular"
     assert seeds_text(request.seeds) == "0-4"
     assert seeds_text([0, 3]) == "0, 3"
     assert backspace_value(False) == "off"

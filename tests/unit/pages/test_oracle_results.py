@@ -147,11 +147,12 @@ def test_many_answers_share_the_last_bar() -> None:
         ([1e-13], "matches enumeration to 1e-13"),
         ([0.0], "matches enumeration exactly"),
         ([1e-14, 2e-3], "⚠ differs from enumeration by 0.002"),
+        ([None], "too large to enumerate a second time"),
         ([math.nan], "⚠ differs from enumeration by nan"),
     ],
 )
 def test_the_line_on_enumeration_is_the_worst_of_all_seeds(
-    differences: list[float], words: str
+    differences: list[float | None], words: str
 ) -> None:
     assert match_text(differences) == words
 
