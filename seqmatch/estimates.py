@@ -5,7 +5,9 @@ Estimates, not bounds: within a factor of two or so for the built-in models on C
 Memory = process + 4 bytes a weight + 12 bytes a trained weight (gradient and AdamW's two moments) +
 activations of one pass + two chunks of logits + key/value cache while sampling.
 Time = start + steps x (operations of a step / rate + overhead) + rounds of sampling + evaluations,
-each of which samples its prompts once, with a backspace action twice.
+each of which samples its prompts once, with a backspace action twice. Noise that the policy
+proposes costs a forward pass over the demonstrations for each wrong token of the longest burst, a
+target network one over demonstrations and rollouts and 4 bytes a trained weight.
 
 Operations of one input position: 2 a weight forward, 2 backward to the activations, and 2 more for
 a trained weight's gradient; the unembedding is computed once more in backward.
@@ -17,7 +19,13 @@ from dataclasses import dataclass
 from seqmatch.base_models import BASE_MODELS, BaseModel
 from seqmatch.config import AdapterConfig, RunConfig
 from seqmatch.micro_batches import BUDGET_BYTES
-from seqmatch.objectives.dispatch import rollout_config, steps_with_rollouts
+from seqmatch.objectives import CorruptionConfig
+from seqmatch.objectives.dispatch import (
+    rollout_config,
+    steps_with_rollouts,
+    steps_with_target,
+    target_decay,
+)
 
 PROCESS_BYTES = 550e6
 """torch, transformers and peft in memory, without a model."""
@@ -70,12 +78,20 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
     length = mean_tokens or SHARE_OF_LIMIT * config.data.max_tokens
     batch_size = config.optimization.batch_size
     memory = estimate_memory_bytes(
-        model, config.adapter, batch_size, config.data.max_tokens, rollouts is not None
+        model,
+        config.adapter,
+        batch_size,
+        config.data.max_tokens,
+        has_rollouts=rollouts is not None,
+        has_target=target_decay(config.objective) > 0.0,
     )
     speed = GPU if config.device.startswith("cuda") else CPU
     step = estimate_step_seconds(model, config.adapter, batch_size * length, speed)
     seconds = START_SECONDS + step * config.optimization.num_steps
     seconds += _evaluation_seconds(config, model, length, speed)
+    seconds += _further_passes(config, rollouts is not None) * estimate_forward_seconds(
+        model, batch_size * length, speed
+    )
     if rollouts is not None:
         sampled_steps = steps_with_rollouts(config.objective, config.optimization.num_steps)
         rounds = sampled_steps / rollouts.every
@@ -83,6 +99,20 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
         seconds += step * sampled_steps  # as many replayed rollouts again
         seconds += rounds * estimate_sampling_seconds(model, rollouts.batch_size, new_tokens, speed)
     return Estimate(memory, seconds)
+
+
+def _further_passes(config: RunConfig, has_rollouts: bool) -> float:
+    """Forward passes over the positions of a batch of demonstrations, without gradient."""
+    num_steps = config.optimization.num_steps
+    sides = 2 if has_rollouts else 1
+    passes = sides * steps_with_target(config.objective, num_steps)
+    if config.objective.backspace:
+        passes += num_steps * _passes_of_noise(config.objective.corruption)
+    return passes
+
+
+def _passes_of_noise(corruption: CorruptionConfig) -> int:
+    return corruption.burst if corruption.alphabet == "model_top_k" and corruption.rate else 0
 
 
 def _evaluation_seconds(config: RunConfig, model: BaseModel, length: float, speed: Speed) -> float:
@@ -99,7 +129,9 @@ def estimate_memory_bytes(
     adapter: AdapterConfig,
     batch_size: int,
     max_tokens: int,
+    *,
     has_rollouts: bool,
+    has_target: bool = False,
 ) -> int:
     """Returns the peak memory of training, in bytes, by the formula of this module.
 
@@ -109,9 +141,11 @@ def estimate_memory_bytes(
         batch_size: Demonstrations a step.
         max_tokens: Limit on a row's prompt and answer.
         has_rollouts: Whether as many replayed rollouts are trained on too.
+        has_target: Whether an average of the trained weights is kept.
     """
     positions = batch_size * max_tokens * (2 if has_rollouts else 1)
-    weights = 4.0 * model.num_parameters + 12.0 * num_trained(model, adapter)
+    trained_bytes = 16.0 if has_target else 12.0
+    weights = 4.0 * model.num_parameters + trained_bytes * num_trained(model, adapter)
     activations = 4.0 * positions * ACTIVATIONS_PER_LAYER * model.num_layers * model.hidden_size
     activations = min(activations, BUDGET_BYTES)  # larger batches go through in several passes
     logits = 2 * 4.0 * LOGIT_CHUNK * model.vocab_size
@@ -132,6 +166,12 @@ def estimate_step_flops(model: BaseModel, adapter: AdapterConfig, positions: flo
     trained = num_trained(model, adapter)
     head = model.hidden_size * model.vocab_size
     return positions * (4.0 * model.num_parameters + 2.0 * trained + 2.0 * head)
+
+
+def estimate_forward_seconds(model: BaseModel, positions: float, speed: Speed = CPU) -> float:
+    """Returns the time of one forward pass without gradient over so many input positions."""
+    overhead = speed.seconds_per_layer * (model.num_layers + 2) / 3
+    return 2.0 * model.num_parameters * positions / speed.flops + overhead
 
 
 def estimate_sampling_seconds(

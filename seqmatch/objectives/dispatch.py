@@ -71,6 +71,13 @@ def target_decay(config: ObjectiveConfig) -> float:
     return config.target_decay if isinstance(config, SequenceMatchConfig) else 0.0
 
 
+def steps_with_target(config: ObjectiveConfig, num_steps: int) -> float:
+    """Returns how many steps of a run ask a target network for the values of next states."""
+    if isinstance(config, SequenceMatchConfig) and config.target_decay:
+        return (1.0 - config.warmup_fraction) * num_steps
+    return 0.0
+
+
 def steps_with_rollouts(config: ObjectiveConfig, num_steps: int) -> float:
     """Returns how many steps of a run have a term on the policy's own samples."""
     if rollout_config(config) is None:

@@ -6,7 +6,7 @@ import sys
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import AdapterConfig, DataConfig, OptimizationConfig, RunConfig
 from seqmatch.estimates import estimate, num_trained
-from seqmatch.objectives import SequenceMatchConfig
+from seqmatch.objectives import CorruptionConfig, SequenceMatchConfig, SFTConfig
 
 DATA = DataConfig(dataset="x")
 SMOLLM2 = "smollm2-135m-instruct"
@@ -23,6 +23,32 @@ def test_more_work_costs_more() -> None:
     assert 1.8 < estimate(longer).seconds / estimate(small).seconds < 2.0  # the start is the same
     assert estimate(small).memory_bytes < estimate(large).memory_bytes
     assert estimate(small, mean_tokens=14).seconds < estimate(small).seconds
+
+
+def test_further_passes_cost_time_and_a_target_network_memory() -> None:
+    noise = CorruptionConfig(alphabet="model_top_k")
+    found = {
+        name: estimate(RunConfig(data=DATA, objective=objective))
+        for name, objective in {
+            "plain": SequenceMatchConfig(),
+            "offline": SequenceMatchConfig(offline=True),
+            "target": SequenceMatchConfig(target_decay=0.99),
+            "noise": SequenceMatchConfig(corruption=noise),
+            "bursts": SequenceMatchConfig(corruption=noise.model_copy(update={"burst": 3})),
+            "no backspace": SequenceMatchConfig(corruption=noise, backspace=False),
+            "sft": SFTConfig(backspace=True),
+            "sft noise": SFTConfig(backspace=True, corruption=noise),
+        }.items()
+    }
+    seconds = {name: each.seconds for name, each in found.items()}
+
+    assert seconds["offline"] < seconds["plain"] < seconds["target"] < 2 * seconds["plain"]
+    assert seconds["plain"] < seconds["noise"] < seconds["bursts"]
+    assert seconds["no backspace"] < seconds["plain"]
+    assert seconds["sft"] < seconds["sft noise"] < 1.5 * seconds["sft"]
+    extra = found["target"].memory_bytes - found["plain"].memory_bytes
+    model = BASE_MODELS[RunConfig(data=DATA).base_model]
+    assert extra == 4 * model.num_parameters
 
 
 def test_trained_weights_are_about_right() -> None:
