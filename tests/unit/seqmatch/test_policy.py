@@ -64,6 +64,44 @@ def test_values_equal_rereading_every_state(
         assert found.is_action[row].sum() == num_actions
 
 
+def test_values_on_request_equal_rereading_every_state() -> None:
+    """Values at a temperature, the logit of backspace, and where it is demonstrated."""
+    policy, beta = policy_of(tiny_llama()), 0.4
+    batch = build_batch(TRAJECTORIES, policy.space)
+    found = policy.state_action_values(batch, value_temperature=beta, with_backspace_q=True)
+    usual = policy.state_action_values(batch)
+    assert found.tempered_values is not None
+    assert found.backspace_q is not None
+    assert found.is_backspace_label is not None
+    assert found.can_delete is batch.can_delete
+    assert usual.tempered_values is usual.backspace_q is usual.can_delete is None
+    torch.testing.assert_close((found.values, found.chosen_q), (usual.values, usual.chosen_q))
+    for row, trajectory in enumerate(TRAJECTORIES):
+        for time, label in enumerate(trajectory.labels):
+            state = states_of(trajectory)[time]
+            logits = own_logits(policy, state, len(state) > len(trajectory.prompt_ids))
+            value = beta * (logits / beta).logsumexp(0)
+            torch.testing.assert_close(
+                found.tempered_values[row, time], value, atol=1e-5, rtol=1e-5
+            )
+            backspace = own_logits(policy, state, True)[-1]
+            torch.testing.assert_close(
+                found.backspace_q[row, time], backspace, atol=1e-5, rtol=1e-5
+            )
+            assert bool(found.is_backspace_label[row, time]) == (label == POP)
+        num_actions = len(trajectory.labels)
+        assert not found.is_backspace_label[row, num_actions:].any()
+    assert (
+        policy_of(tiny_llama(), backspace=False)
+        .state_action_values(
+            build_batch([TRAJECTORIES[2]], policy_of(tiny_llama(), backspace=False).space),
+            with_backspace_q=True,
+        )
+        .backspace_q
+        is None
+    )
+
+
 def test_gradients_equal_those_of_rereading_every_state() -> None:
     policy = policy_of(tiny_llama())
     found = policy.state_action_values(build_batch(TRAJECTORIES, policy.space))

@@ -37,6 +37,7 @@ def from_full_logits(
     actions: torch.Tensor,
     can_delete: torch.Tensor,
     is_action: torch.Tensor,
+    temperature: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Q and V from the whole matrix of logits."""
     logits = hidden @ weight.t() + (0 if bias is None else bias)
@@ -44,21 +45,22 @@ def from_full_logits(
         backspace = (hidden @ row).masked_fill(~can_delete, -torch.inf)
         logits = torch.cat([logits, backspace.unsqueeze(1)], dim=1)
     chosen = logits.gather(1, actions.unsqueeze(1)).squeeze(1)
-    return chosen.where(is_action, 0.0), logits.logsumexp(1)
+    return chosen.where(is_action, 0.0), temperature * (logits / temperature).logsumexp(1)
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 11, 256])
-def test_gradients_pass_finite_differences(chunk: int) -> None:
+@pytest.mark.parametrize(("chunk", "temperature"), [(1, 1.0), (4, 0.3), (11, 1.0), (256, 2.0)])
+def test_gradients_pass_finite_differences(chunk: int, temperature: float) -> None:
     assert torch.autograd.gradcheck(
-        lambda h, w, b, r: chosen_q_and_soft_value(h, w, b, r, *masks(), chunk), tuple(parameters())
+        lambda h, w, b, r: chosen_q_and_soft_value(h, w, b, r, *masks(), chunk, temperature),
+        tuple(parameters()),
     )
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 256])
+@pytest.mark.parametrize(("chunk", "temperature"), [(1, 1.0), (3, 0.3), (256, 1.0), (256, 2.0)])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("has_backspace", [False, True])
 def test_values_and_gradients_equal_full_logits(
-    chunk: int, has_bias: bool, has_backspace: bool
+    chunk: int, temperature: float, has_bias: bool, has_backspace: bool
 ) -> None:
     hidden, weight, bias, row = parameters()
     actions, can_delete, is_action = masks()
@@ -67,8 +69,8 @@ def test_values_and_gradients_equal_full_logits(
     used = [hidden, weight, *([bias] if has_bias else []), *([row] if has_backspace else [])]
     inputs = (hidden, weight, bias if has_bias else None, row if has_backspace else None)
 
-    got = chosen_q_and_soft_value(*inputs, actions, can_delete, is_action, chunk)
-    wanted = from_full_logits(*inputs, actions, can_delete, is_action)
+    got = chosen_q_and_soft_value(*inputs, actions, can_delete, is_action, chunk, temperature)
+    wanted = from_full_logits(*inputs, actions, can_delete, is_action, temperature)
 
     torch.testing.assert_close(got, wanted)
     left = torch.autograd.grad((got[0].sin() + got[1].square()).sum(), used)
