@@ -128,7 +128,7 @@ def _build_widgets() -> _Widgets:
         )
         rename = gr.Button("Rename", size="sm", scale=0, visible=False, elem_id="runs-rename")
     said = gr.HTML(elem_id="runs-said")
-    with gr.Row(elem_classes=["form-grid"]):
+    with gr.Row(elem_id="runs-at-once-row"):
         at_once = gr.Number(
             1,
             label="Runs that a device trains at once",

@@ -32,6 +32,21 @@ def test_every_page_fits_its_window_without_errors(
         assert widths[0] <= widths[1], path
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_navigation_is_one_row_that_shows_every_page(
+    visit: Visit, filled_pages: str, width: int
+) -> None:
+    page = visit(f"{filled_pages}/runs", width=width)
+    links = page.locator("nav.fillable a")
+    links.first.wait_for()
+    boxes = [links.nth(index).bounding_box() for index in range(links.count())]
+    placed = [box for box in boxes if box is not None]
+    assert len(placed) == links.count() >= 5
+    assert len({round(box["y"]) for box in placed}) == 1
+    assert placed[0]["x"] >= 0
+    assert placed[-1]["x"] + placed[-1]["width"] <= width
+
+
 def test_the_first_page_says_what_can_be_done(visit: Visit, filled_pages: str) -> None:
     page = visit(filled_pages)
     expect(page.get_by_role("button", name="Run the example", exact=True)).to_be_visible()
