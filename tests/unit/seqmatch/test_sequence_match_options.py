@@ -7,14 +7,11 @@ import pytest
 import torch
 
 from seqmatch.metrics import METRICS
-from seqmatch.objectives import (
-    needs_rollouts,
-    sequence_match_loss,
-)
+from seqmatch.objectives import SequenceMatchConfig, needs_rollouts, sequence_match_loss
 from seqmatch.objectives.dispatch import rollout_config
 from seqmatch.types import StateActionValues
 from tests.oracles import sequence_match as oracle
-from tests.random_trajectories import arrays, gradients, rows, values
+from tests.random_trajectories import Rows, arrays, gradients, rows, values
 from tests.sequence_match_cases import (
     ALPHA,
     GAMMA,
@@ -216,3 +213,78 @@ def _slopes_with_next_values_held(
             sides.append(-j)
         slopes[place] = (sides[0] - sides[1]) / 2e-5
     return slopes
+
+
+@every
+@each_estimator
+def test_with_a_target_network_states_stand_on_their_own(name: str, estimator: str) -> None:
+    """The gradient in each logit of a tabular policy, trajectories enumerated with their weights.
+
+    w(s) p(a|s) - rho_data(s,a) phi'(alpha d) + rho_model(s,a) 2 c_pi alpha d, with w = rho_data, or
+    for `paper` the mean of rho_data and rho_model; so at the fixed point the bracket is 0 in each
+    state by itself. At the end: gamma^N P(s_N) (1 - phi'(alpha (1-gamma) V)), or its analogue.
+    """
+    table = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    table.requires_grad_()
+    law, other = [0.1, 0.4, 0.3, 0.2], [0.25, 0.35, 0.25, 0.15]
+    held = [[float(v) for v in row] for row in _two_steps(table.detach().logsumexp(1))]
+    config = settings(name, estimator=estimator)
+
+    batches = [
+        replace(
+            with_targets(values(_paths(table)), [row[1:] for row in held]),
+            weights=torch.tensor(weights, dtype=torch.float64),
+        )
+        for weights in (law, other)
+    ]
+    loss = sequence_match_loss(batches[0], batches[1], config).loss
+
+    (found,) = torch.autograd.grad(loss, table)
+    expected = _local_gradient(table.detach().numpy(), law, other, config)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+
+
+def _two_steps(table: torch.Tensor) -> torch.Tensor:
+    """The rows of the states of the four paths: 0, then 1 or 2, then 3 to 6."""
+    return table[torch.tensor([[0, 1, 3], [0, 1, 4], [0, 2, 5], [0, 2, 6]])]
+
+
+def _paths(table: torch.Tensor) -> Rows:
+    labels = [[0, 0], [0, 1], [1, 0], [1, 1]]  # action 2 is never demonstrated
+    return [(logits, path) for logits, path in zip(_two_steps(table), labels, strict=True)]
+
+
+def _local_gradient(
+    table: np.ndarray, law: list[float], other: list[float], config: SequenceMatchConfig
+) -> np.ndarray:
+    """The bracket of the test above for every state and action, phi' by complex steps."""
+    has_mixture = config.divergence == MIXTURE
+    on_model = 2 * config.mixture_model if has_mixture else 0.0
+    mix = 0.5 if config.estimator == "paper" else 0.0
+    soft = np.log(np.exp(table).sum(1))
+    policy = np.exp(table - soft[:, None])
+
+    def slope(reward: float) -> float:
+        return float(np.imag(oracle.PHI[config.divergence](complex(reward, 1e-30))) / 1e-30)
+
+    def measure(weights: list[float]) -> np.ndarray:
+        rho = np.zeros((3, 2))
+        rho[0] = weights[0] + weights[1], weights[2] + weights[3]
+        rho[1], rho[2] = GAMMA * np.array(weights[:2]), GAMMA * np.array(weights[2:])
+        return rho
+
+    data, model = measure(law), measure(other)
+    expected = np.zeros_like(table)
+    for state, following in enumerate(([1, 2], [3, 4], [5, 6])):
+        weight = (1 - mix) * data[state].sum() + mix * model[state].sum()
+        expected[state] = weight * policy[state]
+        for action, ahead in enumerate(following):
+            reward = ALPHA * (table[state, action] - GAMMA * soft[ahead])
+            expected[state, action] -= data[state, action] * slope(reward)
+            expected[state, action] += model[state, action] * on_model * reward
+    for end in range(4):
+        reward = ALPHA * (1 - GAMMA) * soft[3 + end]
+        here = (1 - mix) * law[end] + mix * other[end] - law[end] * slope(reward)
+        here += other[end] * on_model * reward
+        expected[3 + end] = GAMMA**2 * here * policy[3 + end]
+    return expected
