@@ -1,11 +1,14 @@
 """Flags are made from the config models, and a config can be written as a command line."""
 
 import argparse
+import contextlib
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from seqmatch import config_flags
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import DecodingConfig, RunConfig
 from seqmatch.config_flags import (
@@ -115,6 +118,57 @@ def test_the_equivalent_command_gives_the_same_config(settings: str) -> None:
 
     assert command[:6] == ["python", "-m", "seqmatch", "train", "--data", "x"]
     assert _config(shlex.join(command[6:])) == config
+
+
+SETTINGS = [
+    (kind, path)
+    for kind, model in CONFIGS.items()
+    for path in config_flags._settings(model)
+    if path != "kind"
+]
+
+
+@pytest.mark.parametrize(("kind", "path"), SETTINGS)
+def test_every_setting_of_every_objective_survives_the_command(kind: str, path: str) -> None:
+    """Each alone at another value than its default, through the command line and through JSON."""
+    config = _with_another_value(kind, path)
+    assert config is not None, f"no other value of {path} is allowed"
+
+    command = shlex.split(equivalent_command(config))
+
+    assert f"--objective.{path}" in command
+    assert _config(shlex.join(command[6:])) == config
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def _with_another_value(kind: str, path: str) -> RunConfig | None:
+    """The first config with a value of this setting that is allowed and not the default."""
+    usual = run_config({"data": {"dataset": "x"}, "objective": {"kind": kind}})
+    default: Any = usual.objective
+    for name in path.split("."):
+        default = getattr(default, name)
+    others: list[Any] = [
+        True,
+        False,
+        2,
+        0,
+        0.5,
+        0.125,
+        "paper",
+        "count",
+        "model_top_k",
+        "reverse_kl",
+    ]
+    for value in [*others, "some text"]:
+        nested: Any = value
+        for name in reversed(path.split(".")):
+            nested = {name: nested}
+        settings = {"data": {"dataset": "x"}, "objective": {"kind": kind, **nested}}
+        if type(value) is not type(default) or value == default:
+            continue
+        with contextlib.suppress(ConfigError):
+            return run_config(settings)
+    return None
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
