@@ -6,12 +6,13 @@ models is escaped here, so a trace can never become markup.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Protocol
 
 _VISIBLE = {"\n": "↵\n", "\t": "⇥\t", "\r": "␍"}
 _NO_TEXT = "□"
+_STOP = "∎"
 
 
 class ActionCell(Protocol):
@@ -29,6 +30,10 @@ class ActionCell(Protocol):
     def is_backspace(self) -> bool:
         """True where the action takes back the last token."""
 
+    @property
+    def is_stop(self) -> bool:
+        """True for the stop token, whose text is its name and no part of the answer."""
+
 
 @dataclass(frozen=True)
 class TypedToken:
@@ -39,6 +44,7 @@ class TypedToken:
     is_deleted: bool
     is_retyped: bool
     """True where another token had been taken back at the same place before."""
+    is_stop: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,10 @@ def tracked_changes(cells: Sequence[ActionCell], upto: int | None = None) -> tup
         if not cell.is_backspace:
             retyped = len(standing) in deleted_places
             standing.append(len(typed))
-            typed.append(TypedToken(cell.id, cell.text, is_deleted=False, is_retyped=retyped))
+            typed.append(TypedToken(cell.id, cell.text, False, retyped, cell.is_stop))
         elif standing:
             index = standing.pop()
-            token = typed[index]
-            typed[index] = TypedToken(token.id, token.text, True, token.is_retyped)
+            typed[index] = replace(typed[index], is_deleted=True)
             deleted_places.add(len(standing))
     return tuple(typed)
 
@@ -89,7 +94,8 @@ def trace_html(cells: Sequence[ActionCell], upto: int | None = None) -> str:
     """
     parts: list[str] = []
     for kind, texts in _runs(tracked_changes(cells, upto)):
-        parts.append(_element(kind, "".join(map(_shown, texts))))
+        show = _stop if kind == "stop" else _shown
+        parts.append(_element(kind, "".join(map(show, texts))))
     if upto is not None and upto < len(cells):
         parts.append('<span class="trace-caret" aria-hidden="true"></span>')
     body = "".join(parts) or '<span class="trace-empty">nothing typed</span>'
@@ -100,6 +106,7 @@ def _runs(tokens: Sequence[TypedToken]) -> list[tuple[str, list[str]]]:
     runs: list[tuple[str, list[str]]] = []
     for token in tokens:
         kind = "deleted" if token.is_deleted else "retyped" if token.is_retyped else "typed"
+        kind = "stop" if token.is_stop else kind
         if not runs or runs[-1][0] != kind:
             runs.append((kind, []))
         runs[-1][1].append(token.text)
@@ -112,6 +119,11 @@ def _element(kind: str, escaped: str) -> str:
     if kind == "retyped":
         return f'<ins class="trace-retyped" title="typed after a deletion">{escaped}</ins>'
     return f"<span>{escaped}</span>"
+
+
+def _stop(text: str) -> str:
+    title = escape(f"the stop token, {text}", quote=True)
+    return f'<span class="trace-mark" role="img" aria-label="stop" title="{title}">{_STOP}</span>'
 
 
 def _shown(text: str) -> str:

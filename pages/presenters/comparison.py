@@ -153,7 +153,7 @@ def _standing(answer: Answer) -> list[str]:
     texts: list[str] = []
     for cell in answer.cells:
         if not cell.is_backspace:
-            texts.append(cell.text)
+            texts.append("" if cell.is_stop else cell.text)
         elif texts:
             texts.pop()
     return texts

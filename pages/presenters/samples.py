@@ -15,6 +15,7 @@ class _Cell:
     id: int
     text: str
     is_backspace: bool
+    is_stop: bool
 
 
 def samples_html(samples: Sequence[SampleRecord]) -> str:
@@ -55,7 +56,9 @@ def _card(sample: SampleRecord) -> str:
 def _cells(trace: dict[str, Any]) -> list[_Cell]:
     # The backspace action has the id that follows the last token's: the largest, where it is used.
     backspace = max(trace["actions"], default=0) if trace["num_backspaces"] else None
+    last = len(trace["actions"]) - 1 if trace["is_finished"] else None
+    typed = zip(trace["actions"], trace["pieces"], strict=True)
     return [
-        _Cell(action, piece, action == backspace)
-        for action, piece in zip(trace["actions"], trace["pieces"], strict=True)
+        _Cell(action, piece, action == backspace, place == last)
+        for place, (action, piece) in enumerate(typed)
     ]

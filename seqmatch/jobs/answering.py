@@ -78,16 +78,19 @@ class _Answers:
             raise Stopped
 
     def _take(self, actions: list[tuple[int, int]]) -> None:
-        tokenizer, backspace_id = self.policy.tokenizer, self.policy.space.backspace_id
+        tokenizer, space = self.policy.tokenizer, self.policy.space
         for row, action in actions:
             standing = self.standing[row]
-            is_backspace = action == backspace_id
+            is_backspace = action == space.backspace_id
             text = "" if is_backspace else piece_after(tokenizer, standing, action)
             if is_backspace:
                 del standing[-1:]
             else:
                 standing.append(action)
-            self.fresh[row].append(ActionCell(id=action, text=text, is_backspace=is_backspace))
+            cell = ActionCell(
+                id=action, text=text, is_backspace=is_backspace, is_stop=action == space.eos_id
+            )
+            self.fresh[row].append(cell)
 
     def _should_stop(self) -> bool:
         if time.monotonic() - self.written_at >= STREAM_SECONDS:

@@ -45,6 +45,8 @@ class ActionCell(Frozen):
     text: str
     """What the token adds to the text; empty for backspace."""
     is_backspace: bool
+    is_stop: bool = False
+    """True for the stop token, whose text is its name."""
 
 
 class GenerateChunk(Frozen):

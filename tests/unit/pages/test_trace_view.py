@@ -14,14 +14,22 @@ class Cell:
     id: int
     text: str
     is_backspace: bool = False
+    is_stop: bool = False
 
 
+STOP = Cell(258, "<eos>", is_stop=True)
 BACK = Cell(259, "", is_backspace=True)
 
 
 def cells(text: str) -> list[Cell]:
     """'<' is the backspace."""
     return [BACK if c == "<" else Cell(ord(c), c) for c in text]
+
+
+def test_the_stop_token_is_a_mark_that_tells_its_name() -> None:
+    html = trace_html([*cells("5<8"), STOP])
+    assert 'title="the stop token, &lt;eos&gt;"' in html
+    assert "&lt;eos&gt;" not in html.replace('title="the stop token, &lt;eos&gt;"', "")
 
 
 def test_deleted_is_struck_and_retyped_is_underlined() -> None:
