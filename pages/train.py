@@ -3,7 +3,7 @@
 `?clone=RUN` fills the form with a run's config, `?dataset=SET` chooses the demonstrations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -15,8 +15,8 @@ from pages.components.events import FOLLOWING, QUIET, held, released
 from pages.feedback import handler
 from pages.links import GO_TO
 from pages.page import AppContext, Page
-from pages.presenters.form_fields import objective_defaults
-from pages.presenters.form_rules import OBJECTIVE_FIRST, WEIGHTS, Value
+from pages.presenters.form_fields import is_shown, objective_defaults
+from pages.presenters.form_rules import OBJECTIVE_GROUPS, Value
 from pages.presenters.training_choices import model_choices
 from seqmatch.objectives.catalogue import OBJECTIVES
 
@@ -30,10 +30,6 @@ FIRST_VALUES: Mapping[str, Value] = {
 
 FORM = "train-form"
 COSTS = ("optimization.num_steps", "optimization.batch_size", "optimization.learning_rate")
-DIVERGENCE = ("objective.divergence", "objective.divergence_order")
-BACKSPACE = "objective.backspace"
-OTHERS = tuple(path for path in OBJECTIVE_FIRST if path not in (*WEIGHTS, *DIVERGENCE, BACKSPACE))
-"""What else tells the members of a family apart, such as the weights of the tokens."""
 
 
 def build(context: AppContext) -> None:
@@ -50,7 +46,7 @@ def build(context: AppContext) -> None:
     with gr.Row(equal_height=False, elem_classes=["train-columns"], elem_id=FORM):
         with gr.Column(scale=3, min_width=320):
             controls, note, prepare, prepared = _build_sources(context)
-            cards = _build_objective(controls)
+            cards, groups = _build_objective(controls)
             _build_costs(controls)
             sections = _build_advanced(controls)
         with gr.Column(scale=2, min_width=320, elem_classes=["train-aside"]):
@@ -60,7 +56,7 @@ def build(context: AppContext) -> None:
     fields = [controls[item.path] for item in train_actions.FIELDS]
     inputs = [*(controls[path] for path in train_actions.FIXED), *fields]
     shown: list[Any] = [controls["seed"], *cards, note, prepare, estimate, command]
-    shown += [problems, warnings, *sections, *fields]
+    shown += [problems, warnings, *groups, *sections, *fields]
     refresh = handler(train_actions.refresh, context)
 
     _wire_form(context, controls, inputs, fields, (refresh, shown))
@@ -116,7 +112,9 @@ def _build_sources(
     return controls, note, prepare, prepared
 
 
-def _build_objective(controls: dict[str, Component]) -> list[Component]:
+def _build_objective(
+    controls: dict[str, Component],
+) -> tuple[list[Component], list[gr.Row]]:
     gr.Markdown("## Minimise")
     controls["objective.kind"] = gr.Radio(
         choices=[(info.title, kind) for kind, info in OBJECTIVES.items()],
@@ -125,15 +123,21 @@ def _build_objective(controls: dict[str, Component]) -> list[Component]:
         elem_id="train-objective-kind",
     )
     objective_card = gr.Markdown(elem_id="train-objective-card", elem_classes=["formula-card"])
-    for path in OTHERS:
-        controls[path] = build_input(_field(path), "train", FIRST_VALUES)
-    for paths in (WEIGHTS, DIVERGENCE):
-        with gr.Row(elem_classes=["form-grid"]):
-            for path in paths:
-                controls[path] = build_input(_field(path), "train", FIRST_VALUES)
+    *groups, last = OBJECTIVE_GROUPS
+    rows = [_build_group(group, controls) for group in groups]
     divergence_card = gr.Markdown(elem_id="train-divergence-card", elem_classes=["formula-card"])
-    controls[BACKSPACE] = build_input(_field(BACKSPACE), "train", FIRST_VALUES)
-    return [objective_card, divergence_card]
+    rows.append(_build_group(last, controls))
+    return [objective_card, divergence_card], rows
+
+
+def _build_group(paths: Sequence[str], controls: dict[str, Component]) -> gr.Row:
+    """One row of fields; hidden as a whole where none of them is shown, or its frame stays."""
+    items = [_field(path) for path in paths]
+    is_visible = any(is_shown(item, FIRST_VALUES) for item in items)
+    with gr.Row(elem_classes=["form-grid"], visible=is_visible) as row:
+        for item in items:
+            controls[item.path] = build_input(item, "train", FIRST_VALUES)
+    return row
 
 
 def _build_costs(controls: dict[str, Component]) -> None:

@@ -21,7 +21,7 @@ from pages.presenters.form_fields import (
     read_form,
     run_fields,
 )
-from pages.presenters.form_rules import SECTIONS, Value
+from pages.presenters.form_rules import OBJECTIVE_GROUPS, SECTIONS, Value
 from pages.presenters.objective_card import divergence_card, objective_card
 from pages.presenters.training_choices import (
     dataset_choices,
@@ -49,6 +49,11 @@ FIRST_OBJECTIVE = "sequence_match"
 """What the form shows before a person says otherwise."""
 
 FIELDS: tuple[FormField, ...] = run_fields()
+
+OBJECTIVE_ROWS: tuple[tuple[FormField, ...], ...] = tuple(
+    tuple(item for item in FIELDS if item.path in group) for group in OBJECTIVE_GROUPS
+)
+"""The fields below the objective's card, row by row."""
 
 ADVANCED: dict[str, tuple[FormField, ...]] = {
     title: items
@@ -110,7 +115,7 @@ def refresh(context: AppContext, *raw: Value) -> list[Any]:
         plain(_warnings_text(result.config), "problem"),
         *(
             gr.update(visible=any(is_shown(one, values) for one in items))
-            for items in ADVANCED.values()
+            for items in (*OBJECTIVE_ROWS, *ADVANCED.values())
         ),
         *field_updates(FIELDS, values, result.problems),
     ]

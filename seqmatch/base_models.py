@@ -67,6 +67,6 @@ def check_adapter(base_model: str, adapter: str) -> None:
     known = BASE_MODELS.get(base_model)
     if known is not None and known.source == "scratch" and adapter != "full":
         raise ConfigError(
-            f"adapter.kind is {adapter!r}, but {base_model} starts from random weights: "
-            "train all of them with adapter.kind 'full'"
+            f"{adapter!r} adapts a model that has learned something, and {base_model} starts from "
+            "random weights: train all of them (adapter.kind 'full')"
         )

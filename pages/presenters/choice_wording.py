@@ -23,11 +23,12 @@ CHOICES: Mapping[str, Mapping[str, Choice]] = {
         ),
         "count": Choice(
             "Count",
-            "Token t of N weighs N - t, the states that depend on it: exact without a discount.",
+            "⚠ Token t of N weighs N - t, the sum without a discount: answers become longer than "
+            "demonstrated.",
         ),
         "count_norm": Choice(
             "Count, normalised",
-            "Token t of N weighs (N - t)/N, so that long answers do not outweigh short ones.",
+            "⚠ Token t of N weighs (N - t)/N: answers become longer than demonstrated.",
         ),
         "paper": Choice(
             "As printed in the paper",

@@ -7,6 +7,7 @@ from pages.presenters.html_parts import pairs
 from pages.presenters.wording import duration
 from seqmatch.config import RunConfig
 from seqmatch.estimates import estimate
+from seqmatch.objectives.dispatch import rollout_config, target_decay
 from storage.records import RunRecord, RunStatus
 
 
@@ -60,11 +61,18 @@ def _costs(config: RunConfig) -> tuple[object, ...]:
     return (
         config.objective.kind,
         config.objective.backspace,
+        _noise(config),
+        rollout_config(config.objective),
+        target_decay(config.objective) > 0,
         config.optimization.batch_size,
         config.adapter.kind,
         config.data.max_tokens,
         config.device,
     )
+
+
+def _noise(config: RunConfig) -> object:
+    return config.objective.corruption if config.objective.backspace else None
 
 
 def _seconds(run: RunRecord) -> float:

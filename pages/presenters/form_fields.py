@@ -118,6 +118,8 @@ def allowed(item: FormField) -> str:
     if item.kind == "choice":
         return "one of " + ", ".join(shown for shown, _ in item.choices)
     low, high = item.minimum, item.maximum
+    if item.unit.startswith("share"):
+        return f"{number(low or 0)} to {number(high or 1)}, a {item.unit}"
     unit = f" {item.unit}" if item.unit else ""
     if low is not None and high is not None:
         words = "to" if item.is_maximum_allowed else "to below"

@@ -20,22 +20,20 @@ WEIGHTS = (
 )
 """The weights of the composite objective."""
 
-OBJECTIVE_FIRST = (
-    "objective.weights",
-    "objective.beta",
-    *WEIGHTS,
-    "objective.divergence",
-    "objective.divergence_order",
-    "objective.backspace",
+OBJECTIVE_GROUPS = (
+    ("objective.weights", "objective.beta"),
+    WEIGHTS,
+    ("objective.divergence", "objective.divergence_order"),
+    ("objective.backspace",),
 )
-"""What says which member of its family an objective is; it stands beside the objective's card."""
+"""What says which member of its family an objective is, row by row below the objective's card."""
 
 BASIC = (
     "name",
     "optimization.num_steps",
     "optimization.batch_size",
     "optimization.learning_rate",
-    *OBJECTIVE_FIRST,
+    *(path for group in OBJECTIVE_GROUPS for path in group),
 )
 """What a person should look at before a first run; everything else is folded under Advanced."""
 

@@ -40,7 +40,8 @@ def divergence_card(name: str, order: float | None = None, alpha: float | None =
     parts = [
         f"**{entry.title}{member}.** {entry.sentence}",
         f"$${entry.formula}$$",
-        f"$${entry.generator_formula}, \\qquad {entry.phi_formula}$$",
+        f"$${entry.generator_formula}$$",
+        f"$${entry.phi_formula}$$",
         _facts(entry.needs, entry.behaviour, entry.source)
         + f"\n- **Symmetric:** {_symmetry(entry)}",
     ]

@@ -61,8 +61,8 @@ def alpha_divergence(order: float) -> Divergence:
         title="Alpha family",
         sentence="One dial from forward KL (order 0) over squared Hellinger (1/2) to reverse KL "
         "(1).",
-        formula=r"\sum \frac{\rho_\theta^{a} \rho_{\text{data}}^{1-a} - a\,\rho_\theta"
-        r" - (1-a)\,\rho_{\text{data}}}{a(a-1)},\quad a \text{ the order}",
+        formula=r"\tfrac{1}{a(a-1)}"
+        r" \left[ \sum \rho_\theta^{a} \rho_{\text{data}}^{1-a} - 1 \right]",
         generator_formula=r"f_a(u) = \frac{u^a - a u - (1 - a)}{a(a - 1)}",
         phi_formula=r"\varphi_a(x) = \tfrac1a\left[1 - (1 + (1-a)x)^{-a/(1-a)}\right]",
         generator_of_log_ratio=partial(_generator, order),

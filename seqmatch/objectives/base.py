@@ -43,16 +43,16 @@ class CorruptionConfig(Frozen):
         le=1000,
         title="Likeliest mistakes",
         json_schema_extra={"unit": "tokens"},
-        description='With noise tokens "model_top_k": draw among this many wrong tokens that the '
-        "model finds likeliest in that state, in proportion to its probabilities. Costs a forward "
-        "pass a step, and one more for each further token of a burst.",
+        description="The model's own mistakes are drawn among this many wrong tokens that it finds "
+        "likeliest in that state, in proportion to its probabilities. Costs a forward pass a step, "
+        "and one more for each further token of a burst.",
     )
     token_set: str = Field(
         "",
         max_length=1000,
         title="Token set",
-        description='With noise tokens "token_set": the wrong tokens are the tokens of this text, '
-        'for example "0123456789".',
+        description="Wrong tokens drawn from a text are the tokens of this one, for example "
+        '"0123456789".',
     )
 
 

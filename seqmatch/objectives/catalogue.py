@@ -105,12 +105,13 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             formula=r"\begin{aligned}"
             r"&w_f \mathrm{FKL} + w_r \mathrm{RKL} + \lambda \mathrm{JS} + \eta X^2"
             r" + \mu \mathrm{BK} \\"
-            r"&\mathrm{FKL} = \textstyle\sum_t \gamma^t [-\log p_\theta(y_t \mid s_t)],\quad"
-            r" \mathrm{RKL} = L_{\mathrm{SM}}^{\mathrm{rkl}},\quad"
-            r" \mathrm{JS} = \tfrac12 L_{\mathrm{SM}}^{\mathrm{js}},\quad"
-            r" X^2 = 2 L_{\mathrm{SM}}^{\mathrm{mix}} \\"
+            r"&\mathrm{FKL} = \textstyle\sum_t \gamma^t [-\log p_\theta(y_t \mid s_t)] \\"
+            r"&\mathrm{RKL} = L_{\mathrm{SM}}^{\mathrm{rkl}},\quad"
+            r" \mathrm{JS} = \tfrac12 L_{\mathrm{SM}}^{\mathrm{js}} \\"
+            r"&X^2 = 2 L_{\mathrm{SM}}^{\mathrm{mix}} \\"
             r"&\mathrm{BK} = \textstyle\sum_t \gamma^t \mathrm{KL}\bigl("
-            r"\mathrm{Ber}(p_\theta(\mathrm{bkspc} \mid s_t)) \,\|\, \mathrm{Ber}(b_t)\bigr)"
+            r"\mathrm{Ber}(q_t) \,\|\, \mathrm{Ber}(b_t)\bigr) \\"
+            r"&q_t = p_\theta(\mathrm{bkspc} \mid s_t)"
             r"\end{aligned}",
             needs="demonstrations; with a weight on the mixture also sampled answers of the "
             "policy. Terms that a discriminator would estimate are not there yet",

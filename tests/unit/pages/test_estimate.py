@@ -10,6 +10,7 @@ from pages.presenters.estimates import estimate_html, measured_like
 from pages.row_lengths import BYTE_MODEL_TOKENS, mean_tokens
 from seqmatch.config import DataConfig, OptimizationConfig, RunConfig
 from seqmatch.ingest.frozen import ROWS, freeze_demonstrations
+from seqmatch.objectives import SequenceMatchConfig, SFTConfig
 from seqmatch.types import Demonstration
 from storage import RunStore
 from storage.records import NewRun, RunRecord, RunStatus
@@ -54,9 +55,20 @@ def test_other_runs_say_nothing_of_this_one(store: RunStore) -> None:
     smaller = CONFIG.model_copy(update={"optimization": OptimizationConfig(batch_size=8)})
     assert measured_like(CONFIG, [run]) is run
     assert measured_like(smaller, [run]) is None
+    with_backspace = CONFIG.model_copy(update={"objective": SFTConfig(backspace=True)})
+    assert measured_like(with_backspace, [run]) is None
     assert measured_like(CONFIG, [replace(run, attempt=2)]) is None
     assert measured_like(CONFIG, [replace(run, status=RunStatus.FAILED)]) is None
     assert "no run like this one" in estimate_html(CONFIG, 1, [], 14.0)
+
+
+def test_a_run_that_samples_says_nothing_of_one_that_does_not(store: RunStore) -> None:
+    run = _finished(store)
+    sampling = CONFIG.model_copy(update={"objective": SequenceMatchConfig()})
+    offline = CONFIG.model_copy(update={"objective": SequenceMatchConfig(offline=True)})
+    run = replace(run, config_json=sampling.model_dump_json())
+    assert measured_like(sampling, [run]) is run
+    assert measured_like(offline, [run]) is None
 
 
 def test_the_length_of_rows_is_counted_in_bytes_or_guessed(tmp_path: Path) -> None:
