@@ -287,6 +287,33 @@ def test_a_clone_has_the_settings_of_its_run(
     expect(page.locator("#train-objective-divergence")).to_be_hidden()
 
 
+def test_each_objective_shows_its_own_fields_and_says_what_is_wrong(
+    visit: Visit, pages_address: str
+) -> None:
+    page = visit(f"{pages_address}/train")
+    expect(page.locator("#train-divergence-card")).to_contain_text("close to discounted likelihood")
+    page.locator("#train-objective-divergence input").click()
+    expect(page.get_by_role("option", name="Total variation")).to_have_count(0)
+    page.get_by_role("option", name="Alpha family").click()
+    order = page.locator("#train-objective-divergence_order")
+    order.locator("input").fill("7")
+    expect(order).to_contain_text("allowed: -1 to 2")
+    order.locator("input").fill("1")
+    expect(page.locator("#train-divergence-card")).to_contain_text("(order 1)")
+
+    page.locator("#train-objective-kind input[value=forward_kl_occupancy]").check()
+    expect(order).to_be_hidden()
+    page.locator("#train-objective-weights input").click()
+    page.get_by_role("option", name="As printed in the paper").click()
+    expect(page.locator("#train-objective-weights")).to_contain_text("never taught to stop")
+    expect(page.locator("#train-warnings")).to_contain_text("never taught to stop")
+
+    page.locator("#train-advanced > button").click()
+    page.locator("#train-adapter-kind").get_by_label("LoRA adapter").check()
+    expect(page.locator("#train-adapter-kind")).to_contain_text("starts from random weights")
+    expect(page.locator("#train-problems")).to_contain_text("starts from random weights")
+
+
 def test_a_comparison_streams_and_is_shown_again(
     visit: Visit, pages_address: str, store: RunStore
 ) -> None:
