@@ -269,25 +269,26 @@ def _two_modes() -> Language:
 
 
 def _trap() -> Language:
-    """Walks of up to three steps; each ends after a step with probability 1/4, and the pit never.
+    """Up to three steps; each time the walk stops with probability 1/4, and the pit is never there.
 
     The law gives probability to every answer without the pit, so that ending in the pit is the
     only way to leave the data.
     """
-    step = {STOP: 0.25, 1: 0.45, 2: 0.3}
-    law = {}
-    for answer in complete_answers(3, 4):
-        chosen = answer[:-1] if len(answer) == 4 else answer  # at the limit the stop is certain
-        law[answer] = math.prod(step[token] for token in chosen)
+    step, stop = 0.75, 0.25
     return Language(
         name="trap",
         title="A trap",
-        sentence="A walk to the left and right. The data never steps into the pit, and never comes "
-        "back from it: only backspace leaves it. The model slips at times, since its logits "
-        "are bounded; mistakes in the demonstrations show it how to get out.",
-        tokens=(STOP_SYMBOL, "left", "right", "pit"),
+        sentence="A walk of up to three steps. The data never falls into the pit, and never comes "
+        "back from it: only backspace leads out. The model slips at times, since its logits are "
+        "bounded; mistakes in the demonstrations show it how to get out.",
+        tokens=(STOP_SYMBOL, "step", "pit"),
         max_length=4,
-        law=law,
+        law={
+            (STOP,): stop,
+            (1, STOP): step * stop,
+            (1, 1, STOP): step**2 * stop,
+            (1, 1, 1, STOP): step**3,
+        },
         policy="bounded",
         backspace=True,
         noise_rate=0.2,

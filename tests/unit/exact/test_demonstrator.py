@@ -135,7 +135,7 @@ def test_mistakes_put_backspace_at_every_wrong_state_and_keep_the_answers() -> N
     language = get_language("trap")
     chain = TokenChain.of(language, True)
     demonstrator = Demonstrator.of(language, chain)
-    pit = chain.index[(3,)]
+    pit = chain.index[(2,)]
 
     noisy = demonstrator.occupancy()
 
