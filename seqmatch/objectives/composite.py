@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -133,24 +135,20 @@ def composite_loss(
     Source: docs/method.md, "`composite`"; the parts are Cundy & Ermon's (arXiv 2306.05426).
     """
     along = temporal_differences(data, config.discount)
-    reported = {"train/td_data": along.mean_absolute_td()}
-    loss = 0.0 * along.end_weight.sum()
-    if config.forward_kl:
-        reported["train/forward_kl"] = along.discounted_sum(along.nll)
-        loss = loss + config.forward_kl * reported["train/forward_kl"]
-    for name, factor in MATCHED.items():
-        weight: float = getattr(config, name)
-        if weight:
+    parts: dict[str, Float[Tensor, ""]] = {}
+    for name, _ in parts_of(config):
+        if name == "forward_kl":
+            parts[name] = along.discounted_sum(along.nll)
+        elif name == "backspace_calibration":
+            parts[name] = backspace_calibration(data, config.discount)
+        else:
             settings = SequenceMatchConfig(
                 divergence=name, alpha=config.alpha, discount=config.discount
             )
-            matching = sequence_match_loss(data, rollouts, settings)
-            reported[f"train/{name}"] = factor * matching.loss
-            loss = loss + weight * reported[f"train/{name}"]
-    if config.backspace_calibration:
-        reported["train/backspace_calibration"] = backspace_calibration(data, config.discount)
-        loss = loss + config.backspace_calibration * reported["train/backspace_calibration"]
-    return LossOutput(loss, {name: value.detach() for name, value in reported.items()})
+            parts[name] = MATCHED[name] * sequence_match_loss(data, rollouts, settings).loss
+    loss = reduce(add, (weight * parts[name] for name, weight in parts_of(config)))
+    reported = {f"train/{name}": part.detach() for name, part in parts.items()}
+    return LossOutput(loss, {"train/td_data": along.mean_absolute_td().detach(), **reported})
 
 
 def backspace_calibration(data: StateActionValues, discount: float) -> Float[Tensor, ""]:

@@ -129,7 +129,8 @@ def test_half_precision_is_reduced_in_float32() -> None:
     assert {gradient.dtype for gradient in gradients} == {torch.bfloat16}
 
 
-def test_no_tensor_of_all_logits_is_ever_made() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_no_tensor_of_all_logits_is_ever_made(temperature: float) -> None:
     """Every tensor that an operation returns is recorded; none has tokens x vocabulary elements."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -155,8 +156,9 @@ def test_no_tensor_of_all_logits_is_ever_made() -> None:
     no, yes = torch.zeros(tokens, dtype=torch.bool), torch.ones(tokens, dtype=torch.bool)
 
     with Largest() as largest:  # type: ignore[no-untyped-call]
+        actions = torch.zeros(tokens, dtype=torch.long)
         q, v = chosen_q_and_soft_value(
-            hidden, weight, None, None, torch.zeros(tokens, dtype=torch.long), no, yes, chunk
+            hidden, weight, None, None, actions, no, yes, chunk, temperature
         )
         torch.autograd.backward((v - q).sum())
 
