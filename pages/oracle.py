@@ -24,6 +24,8 @@ _LEAD = (
     "estimate. Train some objectives to their optimum and see where each puts its mass."
 )
 _FIELDS = OracleRequest.model_fields
+_FIRST_SEEDS = "0-4"
+_FIRST_SIZE = actions.follow_size(_FIRST_SEEDS, list(DEFAULT_OBJECTIVES))
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def build(context: AppContext) -> None:
         start = gr.Button("Train and compare", variant="primary", elem_id="oracle-start")
         stop = gr.Button("Stop", visible=False, elem_id="oracle-stop")
         again = gr.Button("Run again", visible=False, elem_id="oracle-again")
-        size = gr.HTML(elem_id="oracle-size")
+        size = gr.HTML(_FIRST_SIZE, elem_id="oracle-size")
     status = gr.HTML(elem_id="oracle-status")
     shown: list[Any] = [seen, status, stop, again]
     timer = gr.Timer(POLL_SECONDS, active=False)
@@ -136,13 +138,12 @@ def _build_basic() -> list[Any]:
         alpha = gr.Number(
             _FIELDS["alpha"].default,
             label="Entropy weight alpha",
-            info="Of SequenceMatch and the composite. Small: close to likelihood. (more than 0, "
-            "to 10)",
+            info="Of SequenceMatch; small is near likelihood.",
             step=0.01,
             elem_id="oracle-alpha",
         )
         seeds = gr.Textbox(
-            "0-4",
+            _FIRST_SEEDS,
             label="Seeds",
             info='Random starts of the policy: "0", "0, 1, 2" or "0-4".',
             max_lines=1,

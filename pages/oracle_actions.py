@@ -111,20 +111,20 @@ def stop(context: AppContext, task_id: str) -> str:
     return plain("Stopping …", "waiting")
 
 
-def follow_language(language: str, table: str) -> list[Any]:
+def follow_language(language: str, table: str | None) -> list[Any]:
     """Shows what was chosen or pasted, or the first line of a table that cannot be read."""
     is_table = language == TABLE
-    if is_table and not table.strip():
+    if is_table and not (table or "").strip():
         shown = plain("Paste a table: one answer and its probability a line.", "empty")
     else:
         try:
-            shown = form.language_html(language, table)
+            shown = form.language_html(language, table or "")
         except SeqMatchError as error:
             shown = plain(f"⚠ {error}", "problem")
     return [gr.update(visible=is_table), shown]
 
 
-def follow_size(seeds: str, *groups: list[str]) -> str:
+def follow_size(seeds: str | None, *groups: list[str]) -> str:
     """Says how much there is to train."""
     num_objectives = sum(map(len, groups))
     try:

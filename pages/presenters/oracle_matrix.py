@@ -17,11 +17,14 @@ from pages.presenters.oracle_view import (
 from pages.presenters.palette import RunLook
 from pages.presenters.spreadsheet import Cell, csv_link, to_csv
 from seqmatch.divergences import DIVERGENCES
+from seqmatch.exact.choices import ORACLE_OBJECTIVES
 from seqmatch.exact.results import MatrixCell, MatrixRow, OracleRun, matrix
 
 MATCH_LIMIT = 1e-6
 """A loss that differs more than this from enumeration is called wrong."""
 _TIE = 1e-9
+_VISIBLE = 5e-4
+_APART = 1e-3
 _BEST = '<span aria-hidden="true">★ </span><span class="visually-hidden">smallest: </span>'
 
 
@@ -88,10 +91,37 @@ def _smallest(rows: Sequence[MatrixRow], name: str) -> float | None:
 def _cell(cell: MatrixCell, smallest: float | None) -> str:
     if cell.num_infinite:
         return '∞<span class="visually-hidden"> (infinite)</span>'
-    half = "" if cell.half_width is None else f"<small>± {small(cell.half_width, '{:.2g}')}</small>"
+    half = (
+        "" if cell.half_width is None else f"<small>± {_half(cell.mean, cell.half_width)}</small>"
+    )
     value = small(cell.mean)
     is_best = smallest is not None and cell.mean <= smallest + max(_TIE, _TIE * abs(smallest))
     return f"<strong>{_BEST}{value}</strong>{half}" if is_best else f"{value}{half}"
+
+
+def _half(mean: float, half: float) -> str:
+    """Returns half an interval; what no digit of the mean shows is 0."""
+    return small(half, "{:.2g}") if half >= _VISIBLE * abs(mean) else "0"
+
+
+def local_optima(found: Experiment) -> list[str]:
+    """Says which exact divergences ended at different values from different seeds.
+
+    Their mean need not be the smallest of their own column: another row may have found a better
+    optimum of the same divergence.
+    """
+    lines = []
+    for key in found.objectives:
+        known = ORACLE_OBJECTIVES.get(key)
+        name = known.divergence if known else ""
+        values = [run.divergences[name] for run in found.of(key) if name in run.divergences]
+        if values and max(values) - min(values) > _APART * max(abs(one) for one in values):
+            spread = f"{small(min(values))} to {small(max(values))}"
+            lines.append(
+                f"{title_of(key)} has several optima: its own divergence ends at {spread}, "
+                "depending on the seed."
+            )
+    return lines
 
 
 def match_text(run_differences: Sequence[float | None]) -> str:
@@ -113,7 +143,7 @@ def checks_html(found: Experiment) -> str:
         [_unbroken(escape(cell)) for cell in _check_row(title_of(key), found.of(key))]
         for key in found.objectives
     ]
-    headers = ["Objective", "Loss and gradient", "Optimum", "Steps", "Gradient"]
+    headers = ["Objective", "Loss and gradient", "Optimum", "Iterations", "Gradient"]
     css = ["cell-name", "", "", "number", "number"]
     return markup_table(headers, rows, "Checks of each objective", css, as_cards=True)
 

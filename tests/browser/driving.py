@@ -84,3 +84,19 @@ def compare(
     expect(page.locator("#compare-status")).to_contain_text(
         f"{answers} answers. The address", timeout=TRAINING_MS
     )
+
+
+def run_experiment(page: Page, exact: Sequence[str], objectives: Sequence[str], seeds: str) -> None:
+    """Fills the Oracle form, which is open, with these titles and starts the experiment."""
+    for index, titles in enumerate((exact, objectives)):
+        group = page.locator(f"#oracle-objectives-{index}")
+        clear = group.get_by_role("button", name="Clear")
+        if clear.count():
+            clear.click()
+        for title in titles:
+            group.locator("input").click()
+            page.get_by_role("option", name=title, exact=True).click()
+            page.keyboard.press("Escape")
+        expect(group.locator(".token")).to_have_count(len(titles))
+    page.locator("#oracle-seeds").locator("input, textarea").fill(seeds)
+    page.locator("#oracle-start").click()

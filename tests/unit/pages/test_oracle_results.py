@@ -19,6 +19,7 @@ from pages.presenters.oracle_mass import (
 from pages.presenters.oracle_matrix import (
     checks_html,
     has_backspace,
+    local_optima,
     match_text,
     matrix_csv,
     matrix_html,
@@ -106,6 +107,17 @@ def test_the_matrix_marks_the_smallest_of_a_column_and_shows_infinity() -> None:
     read = list(csv.DictReader(io.StringIO(matrix_csv(found))))
     assert len(read) == 4 * 2
     assert math.isinf(float(read[4]["value"]))
+
+
+def test_an_exact_divergence_with_several_optima_is_told() -> None:
+    one, other = ({"forward_kl": 1.0, "reverse_kl": value} for value in (0.4, 0.9))
+    runs = [
+        run(REVERSE, 0, COVERING, divergences=one),
+        run(REVERSE, 1, COVERING, divergences=other),
+    ]
+    (line,) = local_optima(_with(*runs))
+    assert "Exact Reverse KL has several optima: its own divergence ends at 0.4 to 0.9" in line
+    assert local_optima(_with(*runs[:1])) == []
 
 
 def test_no_text_of_people_becomes_markup() -> None:
