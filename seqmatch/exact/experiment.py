@@ -94,7 +94,7 @@ def optimum_of(
     if population.has_samples:
         return minimise_in_rounds(policy, _bound(population.descended, policy), tell)
     loss = population.descended(policy)
-    return minimise(policy, lambda: loss(policy), tell)
+    return minimise(policy, lambda: loss(policy), tell, is_smooth=population.is_smooth)
 
 
 def loss_match(

@@ -103,6 +103,8 @@ class Population:
     """What the optimiser descends: the loss, or what has its gradient and a minimum."""
     has_samples: bool
     """Whether anything depends on the policy's own samples."""
+    is_smooth: bool = True
+    """Whether autograd differentiates it twice."""
 
 
 def population_of(choice: OracleObjective, setting: Setting, request: OracleRequest) -> Population:
@@ -160,6 +162,7 @@ def _exact(name: str, setting: Setting, level: Level, order: float) -> Populatio
         again=(lambda _: again) if is_small_enough(chain) else None,
         descended=lambda _: loss,
         has_samples=False,
+        is_smooth=level == "answers",
     )
 
 
