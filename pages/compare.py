@@ -44,9 +44,12 @@ def build(context: AppContext) -> None:
         js=held(FORM),
         **QUIET,
     ).then(None, js=released(FORM))
-    compare.click(handler(actions.submit, context), request, [status, task, address], **QUIET).then(
-        None, address, js=KEEP_ADDRESS
-    )
+    compare.click(
+        handler(actions.submit, context),
+        [held_out.split, *request],
+        [status, task, address],
+        **QUIET,
+    ).then(None, address, js=KEEP_ADDRESS)
     gr.on(
         [task.change, timer.tick],
         handler(actions.show, context),

@@ -14,6 +14,7 @@ from pages.presenters import comparison
 from pages.presenters.form_fields import FormField, allowed, model_fields
 from pages.presenters.form_rules import Value
 from pages.presenters.held_out import (
+    demonstrated,
     first_split,
     from_line,
     held_out,
@@ -34,6 +35,8 @@ from storage.records import TaskRecord, TaskStatus
 KIND = "generate"
 MAX_POLICIES = 4
 MAX_PROMPTS = 32
+MAX_ROWS_LOOKED_UP = 20_000
+"""Expert answers are looked up in sets of so many rows: half a second."""
 NUM_FIRST_RUNS = 2
 """Runs chosen where the address names none."""
 Seen = tuple[str, int]
@@ -79,6 +82,7 @@ def from_address(context: AppContext, request: gr.Request) -> list[Any]:
 
 def submit(
     context: AppContext,
+    held_out_by: str | None,
     prompts: str,
     policies: Sequence[str],
     backspace: Sequence[str],
@@ -89,6 +93,8 @@ def submit(
         request = read_request(context, prompts, policies, backspace, rest)
     except ConfigError as error:
         return [plain(f"⚠ {error}", "problem"), gr.skip(), ""]
+    known = {"references": _references(context, request.prompts, held_out_by)}
+    request = request.model_copy(update=known)
     task = context.store.tasks.submit(KIND, request.model_dump_json())
     context.ensure_runner()
     return [
@@ -259,6 +265,20 @@ def _task(context: AppContext, task_id: str) -> TaskRecord | None:
 def _stored(context: AppContext, task_id: str) -> GenerateRequest | None:
     task = _task(context, task_id)
     return GenerateRequest.model_validate_json(task.payload_json) if task else None
+
+
+def _references(
+    context: AppContext, prompts: Sequence[str], held_out_by: str | None
+) -> list[str | None]:
+    """The expert's answers to the prompts that this split holds out; none where it is not known."""
+    try:
+        of = read_split(held_out_by or "")
+        if context.store.datasets.get(of.dataset_id).num_rows > MAX_ROWS_LOOKED_UP:
+            return []
+        rows = read_frozen(context.store.datasets.folder(of.dataset_id))
+        return demonstrated(rows, of, prompts)
+    except (ConfigError, DemonstrationError, NotFoundError):
+        return []  # no split is chosen, or its set is gone: there is nothing to compare with
 
 
 def _status(context: AppContext, task: TaskRecord, num_done: int, total: int) -> str:

@@ -11,6 +11,7 @@ from seqmatch.jobs.task_types import ActionCell, GenerateChunk, GenerateRequest
 
 HEADERS = (
     "Prompt",
+    "Expert",
     "Policy",
     "Backspace",
     "Answer",
@@ -26,6 +27,8 @@ class Answer:
     """One answer so far: one policy, with or without backspace, on one prompt."""
 
     prompt: str
+    reference: str | None
+    """The expert's answer; None where it is not known."""
     policy: str
     backspace: bool
     cells: list[ActionCell] = field(default_factory=list)
@@ -51,8 +54,8 @@ Answers = dict[tuple[int, int, bool], Answer]
 def gather(request: GenerateRequest, chunks: Iterable[GenerateChunk]) -> Answers:
     """Puts the streamed pieces together."""
     answers = {
-        (row, column, backspace): Answer(prompt, policy.label, backspace)
-        for row, prompt in enumerate(request.prompts)
+        (row, column, backspace): Answer(prompt, reference, policy.label, backspace)
+        for row, (prompt, reference) in enumerate(_asked(request))
         for column, policy in enumerate(request.policies)
         for backspace in request.backspace
     }
@@ -68,6 +71,11 @@ def gather(request: GenerateRequest, chunks: Iterable[GenerateChunk]) -> Answers
     return answers
 
 
+def _asked(request: GenerateRequest) -> list[tuple[str, str | None]]:
+    known = request.references or [None] * len(request.prompts)
+    return list(zip(request.prompts, known, strict=True))
+
+
 def longest(answers: Iterable[Answer]) -> int:
     """Returns the number of actions of the longest answer: the end of the replay slider."""
     return max((len(answer.cells) for answer in answers), default=0)
@@ -79,7 +87,7 @@ def comparison_html(request: GenerateRequest, answers: Answers, upto: int | None
     `upto` replays: only that many actions of each answer are shown; None shows all.
     """
     bands = []
-    for row, prompt in enumerate(request.prompts):
+    for row, (prompt, reference) in enumerate(_asked(request)):
         columns = [
             _column(answer, upto) for (index, _, _), answer in answers.items() if index == row
         ]
@@ -87,6 +95,7 @@ def comparison_html(request: GenerateRequest, answers: Answers, upto: int | None
             f'<section class="compare-band" aria-label="Prompt {row + 1}">'
             f'<h3 class="compare-prompt"><span class="compare-number">Prompt {row + 1}</span>'
             f'<span class="compare-text" dir="auto">{escape(prompt)}</span></h3>'
+            f"{_reference(reference)}"
             f'<div class="compare-columns">{"".join(columns)}</div></section>'
         )
     return "".join(bands)
@@ -97,6 +106,7 @@ def table_rows(answers: Iterable[Answer]) -> list[list[str | int]]:
     return [
         [
             answer.prompt,
+            answer.reference or "",
             answer.policy,
             _mode(answer),
             answer.text if answer.is_done else "".join(_standing(answer)),
@@ -114,7 +124,7 @@ def table_html(rows: Sequence[Sequence[str | int]]) -> str:
     shown = [[str(value) for value in row] for row in rows]
     return (
         f"<p>{csv_link('comparison.csv', to_csv(HEADERS, rows))}</p>"
-        f"{table(HEADERS, shown, 'All answers', numbers=(5, 6, 7))}"
+        f"{table(HEADERS, shown, 'All answers', numbers=(6, 7, 8))}"
     )
 
 
@@ -128,6 +138,15 @@ def _column(answer: Answer, upto: int | None) -> str:
         f'<p class="compare-counts">{_count(counts.num_actions, "action")} · '
         f"{_count(counts.num_deletions, 'deletion')} · "
         f"{_count(counts.num_tokens, 'token')}</p></article>"
+    )
+
+
+def _reference(reference: str | None) -> str:
+    if reference is None:
+        return ""
+    return (
+        '<p class="compare-reference"><span class="compare-number">Expert</span>'
+        f'<span class="compare-text" dir="auto">{escape(reference)}</span></p>'
     )
 
 

@@ -94,6 +94,21 @@ def held_out(rows: Sequence[Demonstration], chosen: Split) -> HeldOut:
     return HeldOut(tuple(dict.fromkeys(usable)), len(texts) - len(usable))
 
 
+def demonstrated(
+    rows: Sequence[Demonstration], chosen: Split, prompts: Sequence[str]
+) -> list[str | None]:
+    """Returns the expert's answer to each prompt that this split holds out, None for others.
+
+    Raises:
+        DemonstrationError: the set cannot be split.
+    """
+    _, indices = split(rows, chosen.heldout_fraction, chosen.split_seed)
+    answers: dict[str | None, str] = {}
+    for index in indices:
+        answers.setdefault(_as_text(rows[index], chosen.base_model), rows[index].completion)
+    return [answers.get(prompt) for prompt in prompts]
+
+
 def seen_by(chosen: Sequence[str], runs: Sequence[RunRecord], of: Split) -> list[str]:
     """Returns the names of chosen runs that trained on this set with another split."""
     by_value = {f"run:{run.id}": run for run in runs}

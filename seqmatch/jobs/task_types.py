@@ -36,6 +36,8 @@ class GenerateRequest(Frozen):
     backspace: list[bool] = Field(min_length=1, max_length=2)
     """[True, False] asks for both modes."""
     decoding: DecodingConfig = DecodingConfig()
+    references: list[str | None] = Field(default_factory=list)
+    """The expert's answer to each prompt, None where none is known; for the reader alone."""
 
 
 class ActionCell(Frozen):

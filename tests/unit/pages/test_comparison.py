@@ -71,7 +71,7 @@ def test_the_table_has_a_row_for_each_answer_and_says_how_it_ended() -> None:
     ]
     rows = table_rows(gather(REQUEST, pieces).values())
     assert len(rows) == 8
-    endings = {(row[0], row[1], row[2]): row[4] for row in rows}
+    endings = {(row[0], row[2], row[3]): row[5] for row in rows}
     assert endings["1+1=", "run", "with backspace"] == "limit reached"
     assert endings[HOSTILE, "run", "with backspace"] == "failed"
     assert endings["1+1=", "run", "without backspace"] == "not yet"
@@ -79,8 +79,19 @@ def test_the_table_has_a_row_for_each_answer_and_says_how_it_ended() -> None:
 
 def test_a_csv_keeps_texts_and_starts_no_formula() -> None:
     rows: list[list[str | int]] = [
-        ["=cmd()", 'a "quoted", line\nand more', "@x", "-1", "", 1, 2, 3]
+        ["=cmd()", "", 'a "quoted", line\nand more', "@x", "-1", "", 1, 2, 3]
     ]
     read = list(csv.reader(io.StringIO(to_csv(HEADERS, rows))))
     assert tuple(read[0]) == HEADERS
-    assert read[1] == ["'=cmd()", 'a "quoted", line\nand more', "'@x", "'-1", "", "1", "2", "3"]
+    texts = ["'=cmd()", "", 'a "quoted", line\nand more', "'@x", "'-1", ""]
+    assert read[1] == [*texts, "1", "2", "3"]
+
+
+def test_the_experts_answer_stands_beside_the_answers_to_its_prompt() -> None:
+    request = REQUEST.model_copy(update={"references": [HOSTILE, None]})
+    answers = gather(request, [])
+    html = comparison_html(request, answers, None)
+    assert html.count("compare-reference") == 1
+    assert html.index("compare-reference") < html.index("Prompt 2")
+    assert "<script" not in html
+    assert {row[1] for row in table_rows(answers.values())} == {HOSTILE, ""}

@@ -7,6 +7,7 @@ import pytest
 
 from pages.presenters.held_out import (
     Split,
+    demonstrated,
     first_split,
     from_line,
     held_out,
@@ -81,6 +82,14 @@ def test_prompts_are_those_that_training_holds_out(share: float, seed: int) -> N
     found = held_out(rows, Split(SET, share, seed, "byte-llama-small"))
     assert list(found.prompts) == [rows[index].prompt for index in expected]
     assert found.num_left_out == 0
+
+
+def test_the_experts_answer_is_known_of_prompts_that_were_held_out() -> None:
+    rows = [Demonstration(f"p{i}", f"a{i}", f"p{i}") for i in range(20)]
+    of = Split(SET, 0.2, 3, "byte-llama-small")
+    trained, held = split(rows, 0.2, 3)
+    asked = [f"p{held[0]}", "unknown", f"p{trained[0]}", f"p{held[1]}"]
+    assert demonstrated(rows, of, asked) == [f"a{held[0]}", None, None, f"a{held[1]}"]
 
 
 def test_conversations_are_taken_where_one_text_stands_for_them_and_counted_elsewhere() -> None:
