@@ -16,6 +16,7 @@ from seqmatch.objectives.maximum_likelihood import SFTConfig, sft_loss
 from seqmatch.objectives.schedule import beta_at
 from seqmatch.objectives.sequence_match import (
     SequenceMatchConfig,
+    divergence_of,
     sequence_match_loss,
     uses_rollouts,
 )
@@ -121,7 +122,9 @@ def settings_in_words(config: ObjectiveConfig) -> str:
     """Returns the settings that say which member of its family an objective is; may be empty."""
     match config:
         case SequenceMatchConfig():
-            return f"{config.divergence.replace('_', ' ')}, alpha {config.alpha:g}"
+            entry = divergence_of(config)
+            order = f" family of order {entry.order:g}" if entry.order is not None else ""
+            return f"{entry.name.replace('_', ' ')}{order}, alpha {config.alpha:g}"
         case ForwardKLOccupancyConfig():
             return f"weights {config.weights}"
         case GEMConfig():

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seqmatch.base_models import BASE_MODELS
+from seqmatch.base_models import BASE_MODELS, check_adapter
 from seqmatch.config import RunConfig
 from seqmatch.config_flags import (
     add_config_flags,
@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Queues the run; 0 where it completed, or was queued with --detach."""
     settings = requested_settings(arguments)
-    run_config({**settings, "data": {"dataset": "x", **settings.get("data", {})}})
+    asked = run_config({**settings, "data": {"dataset": "x", **settings.get("data", {})}})
+    check_adapter(asked.base_model, asked.adapter.kind)
     with opened_store(arguments) as store:
         dataset = resolve_dataset(store, arguments.data)
         config = run_config(merge_settings(settings, {"data": {"dataset": dataset.id}}))

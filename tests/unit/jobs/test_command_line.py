@@ -51,6 +51,14 @@ def test_hyphens_stand_for_underscores(capsys: Capture, tmp_path: Path) -> None:
     assert '"batch_size": 3' in out
 
 
+def test_lora_on_random_weights_queues_nothing(capsys: Capture, tmp_path: Path) -> None:
+    flags = ["--adapter.kind", "lora", "--data-dir", str(tmp_path / "d")]
+    code, out, err = _call(capsys, "train", "--data", "arithmetic", *flags)
+    assert (code, out) == (2, "")
+    assert "starts from random weights" in err
+    assert not (tmp_path / "d").exists()
+
+
 def test_the_data_directory_may_stand_after_the_action(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

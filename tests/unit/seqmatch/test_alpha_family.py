@@ -6,6 +6,7 @@ import torch
 
 from seqmatch.divergences import Divergence, get_divergence
 from seqmatch.errors import ConfigError
+from seqmatch.objectives.sequence_match import SequenceMatchConfig, divergence_of
 from tests.unit.seqmatch.divergence_contract import slope
 
 U = torch.logspace(-1.5, 1.5, 41, dtype=torch.float64)
@@ -113,6 +114,12 @@ def test_order_belongs_to_the_family_alone() -> None:
     assert get_divergence("alpha") is get_divergence("alpha", 0.5)
     assert get_divergence("alpha", 0.3).order == 0.3
     assert get_divergence("forward_kl", 0.3) is get_divergence("forward_kl")
+
+
+def test_sequence_match_minimises_the_member_of_its_order() -> None:
+    config = SequenceMatchConfig(divergence="alpha", divergence_order=1.25)
+    assert divergence_of(config).order == 1.25
+    assert divergence_of(SequenceMatchConfig(divergence_order=1.25)).order is None
 
 
 @pytest.mark.parametrize("order", [-1.01, 2.01, float("nan")])

@@ -69,6 +69,11 @@ def test_another_model_has_its_own_flags() -> None:
         ({"sed": 1}, "sed: Extra inputs"),
         ({"objective": {"kind": "sfd"}}, ", ".join(f"'{kind}'" for kind in CONFIGS)),
         ({"device": "tpu"}, "device: String should match"),
+        ({"objective": {"kind": "sequence_match", "divergence": "total_variation"}}, "identity"),
+        (
+            {"objective": {"kind": "sequence_match", "divergence_order": 3}},
+            "divergence_order: Input should be less than or equal to 2",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[str, object], message: str) -> None:

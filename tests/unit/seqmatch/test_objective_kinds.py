@@ -154,6 +154,11 @@ def test_settings_in_words_name_what_differs(kind: str) -> None:
     assert settings_in_words(settings(kind)) == words[kind]
 
 
+def test_settings_in_words_name_the_order_of_a_family() -> None:
+    config = settings("sequence_match", divergence="alpha", divergence_order=0.25)
+    assert settings_in_words(config) == "alpha family of order 0.25, alpha 0.1"
+
+
 @every
 def test_every_kind_says_what_it_is(kind: str) -> None:
     info = OBJECTIVES[kind]
