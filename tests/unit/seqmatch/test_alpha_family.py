@@ -57,6 +57,19 @@ def test_d13_errors_near_the_limits_are_of_first_order(order: float, limit: str,
         np.testing.assert_allclose(rates, rates[2], rtol=0.3)
 
 
+@pytest.mark.parametrize("order", [-1e-6, 1e-12, 1e-6, 1 - 1e-6, 1 + 1e-12, 1 + 1e-6])
+def test_near_the_limits_float32_keeps_its_precision(order: float) -> None:
+    """Where (u^a - 1)/a taken literally would have nothing left of its seven digits."""
+    w = torch.linspace(-30, 30, 122)
+    member = alpha(order)
+
+    for function in (member.generator_of_log_ratio, member.policy_reward, member.phi):
+        found, exact = function(w).double(), function(w.double())
+        torch.testing.assert_close(found, exact, rtol=1e-5, atol=0.0)
+        found, exact = slope(function, w).double(), slope(function, w.double())
+        torch.testing.assert_close(found, exact, rtol=1e-5, atol=0.0)
+
+
 @pytest.mark.parametrize(
     ("order", "name", "factor"),
     [

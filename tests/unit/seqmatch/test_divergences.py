@@ -101,6 +101,21 @@ def test_generator_is_right_in_float32_with_its_gradient(divergence: Divergence)
 
 
 @every
+def test_functions_of_the_ratio_itself_are_right_in_float32(divergence: Divergence) -> None:
+    """f(u), its gradient f'(u), and f' given by the record, for u from e^-30 to e^30."""
+    ratios = np.exp(LOG_RATIOS)
+    exact, order = ratios.astype(np.longdouble), order_of(divergence)
+    values = f_divergences.generator(divergence.name, exact, order)
+    slopes = f_divergences.generator_prime(divergence.name, exact, order)
+    u = torch.from_numpy(ratios)
+
+    assert_relative(divergence.generator(u), values)
+    assert_relative(slope(divergence.generator, u), slopes)
+    assert_relative(divergence.generator_prime(u), slopes)
+    assert_relative(divergence.r_star(u), divergence.r_star(u.double()).numpy())
+
+
+@every
 def test_reward_is_right_in_float32_with_its_gradient(divergence: Divergence) -> None:
     """R(h) = -f'(e^{-h}); its gradient is compared with the same function in float64."""
     h = torch.from_numpy(LOG_RATIOS)
