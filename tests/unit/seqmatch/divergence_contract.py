@@ -35,6 +35,11 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return found
 
 
+def has_corner(divergence: Divergence) -> bool:
+    """f has no slope at 1, so that phi' is 1 for a whole interval of rewards."""
+    return divergence.second_derivative is None
+
+
 def inside(divergence: Divergence) -> Tensor:
     """A grid of rewards where phi is not extended."""
     low, high = max(divergence.linear_below, -4.0), min(divergence.linear_above, 4.0)
@@ -146,7 +151,7 @@ def phi_is_normalised(divergence: Divergence) -> None:
 @check
 def phi_is_minus_the_conjugate_of_minus(divergence: Divergence) -> None:
     """D5: phi(x) = inf over u >= 0 of [x u + f(u)], found by a search."""
-    if divergence.uses_mixture or divergence.domain_minimum == divergence.linear_below:
+    if divergence.uses_mixture or has_corner(divergence):
         return
     rewards = inside(divergence)[1:]
     # Where the best u would be negative the literature's phi of Pearson's chi-square goes on.
@@ -164,7 +169,7 @@ def phi_is_minus_the_conjugate_of_minus(divergence: Divergence) -> None:
 @check
 def conjugate_is_met_where_the_slope_is_its_argument(divergence: Divergence) -> None:
     """f*(f'(u)) = u f'(u) - f(u): the equality case of the conjugate."""
-    if divergence.domain_minimum == divergence.linear_below:
+    if has_corner(divergence):
         return
     u = torch.linspace(0.3, 1.6, 27, dtype=torch.float64)
     prime = divergence.generator_prime(u)
@@ -177,7 +182,7 @@ def conjugate_is_met_where_the_slope_is_its_argument(divergence: Divergence) -> 
 @check
 def slope_of_phi_at_the_best_reward_is_the_density_ratio(divergence: Divergence) -> None:
     """D5; with a mixture phi'(r) = u (1 + r/2)."""
-    if divergence.second_derivative is None:
+    if has_corner(divergence):
         return
     ratios = torch.linspace(0.3, 1.6, 27, dtype=torch.float64)
 
