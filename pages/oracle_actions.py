@@ -13,7 +13,7 @@ from pages.lane import ask, failure, has_ended, pieces_of, waiting
 from pages.links import link
 from pages.page import AppContext
 from pages.presenters import oracle_form as form
-from pages.presenters.oracle_view import Experiment, gather, progress_html
+from pages.presenters.oracle_view import Experiment, capitalised, gather, progress_html
 from pages.presenters.palette import Theme
 from pages.presenters.training_choices import parse_seeds
 from pages.presenters.wording import ago, duration
@@ -199,4 +199,5 @@ def _status(context: AppContext, task: TaskRecord, found: Experiment) -> str:
         when = ago(task.ended_at or now, now)
         words = f"{done} in {took}, {when}. The address of this page shows them again.{notes}"
         return plain(words, tone)
-    return plain(f"⚠ {done} were finished and stay. {failure(task)}{notes}", tone)
+    stay = f" {done} were finished and stay." if found.runs else " Nothing was finished."
+    return plain(f"⚠ {capitalised(failure(task))}{stay}{notes}", tone)

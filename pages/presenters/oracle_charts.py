@@ -14,7 +14,7 @@ from seqmatch.intervals import mean_with_interval
 
 MAX_BARS = 14
 """More answers than that share the last bar."""
-MAX_LABEL = 12
+MAX_LABEL = 14
 _TOPS = (0.1, 0.25, 0.5, 0.75, 1.0)
 """The ends that the axis of probability may have: all charts of an experiment share one."""
 _TEMPLATES: dict[Theme, go.layout.Template] = {"light": template("light"), "dark": template("dark")}
@@ -33,9 +33,13 @@ class Bars:
 
 
 def bars_of(language: OracleLanguage, modes: Modes, runs: Sequence[OracleRun]) -> Bars:
-    """Returns the likeliest answers one by one and all others together."""
+    """Returns the likeliest answers one by one, and together all others.
+
+    Others are what the data never gives, and what there is no room for.
+    """
     num = len(language.answers)
-    cut = num if num <= MAX_BARS else MAX_BARS - 1
+    given = sum(answer.probability > 0 for answer in language.answers)
+    cut = num if num <= given + 1 and num <= MAX_BARS else min(given, MAX_BARS - 1)
     labels = [answer.text for answer in language.answers[:cut]]
     laws = [list(run.law[:cut]) for run in runs]
     data = [answer.probability for answer in language.answers[:cut]]

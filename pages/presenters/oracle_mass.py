@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pages.components.plain import table
 from pages.presenters.oracle_view import (
     Experiment,
+    capitalised,
     interval_text,
     listed,
     percent,
+    percents,
     range_text,
     title_of,
 )
@@ -111,24 +113,16 @@ def verdict_of(language: OracleLanguage, modes: Modes, runs: Sequence[OracleRun]
 
 def summary(verdict: Verdict, modes: Modes) -> str:
     """Says in a sentence what one objective did: the text beside its chart."""
-    outside = _percents(verdict.outside)
+    outside = percents(verdict.outside)
     if not modes.are_clear:
         return (
-            f"Shares {_percents(verdict.overlap)} with the data; puts {outside} on answers that "
+            f"Shares {percents(verdict.overlap)} with the data; puts {outside} on answers that "
             "the data never gives."
         )
     tail = f"Outside the modes: {outside} (data {percent(modes.outside)})."
     if verdict.is_covering:
         return f"Covers {all_of(verdict.num_modes)}. {tail}"
-    return f"{_upper(_kept(verdict))}. {tail}"
-
-
-def _percents(shares: Sequence[float]) -> str:
-    return f"{interval_text([100 * one for one in shares], '{:.1f}', '{:.1f}')} %"
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"{capitalised(_kept(verdict))} {tail}"
 
 
 def overview(found: Experiment) -> list[tuple[str, str]]:
@@ -187,7 +181,7 @@ def _kept(verdict: Verdict) -> str:
 
 
 def alpha_note(found: Experiment) -> str:
-    """Says how far SequenceMatch is from likelihood at this alpha, and why; empty without it."""
+    """Says how far what depends on alpha is from likelihood, and why; empty where nothing does."""
     matching = [key for key in found.objectives if _uses_alpha(key)]
     distances = [
         distance
@@ -197,20 +191,21 @@ def alpha_note(found: Experiment) -> str:
     ]
     if not distances:
         return ""
-    far, alpha = percent(max(distances)), found.request.alpha
+    far = percent(max(distances))
     reason = (
         "the divergence enters the loss beside the likelihood as about α d² / (2 f″(1)), d being "
         "the temporal difference of the policy's own logits"
     )
     if max(distances) <= CLOSE:
+        most = far if far.startswith("less") else f"at most {far}"
         return (
-            f"Every SequenceMatch objective here stays close to likelihood: at most {far} of the "
-            "mass lies elsewhere than after supervised fine-tuning. That is so for any divergence "
-            f"while α is small: {reason}. To see their difference, raise α, to 1 for example."
+            f"The objectives that depend on α stay close to likelihood here: {most} of the mass "
+            "lies elsewhere than after supervised fine-tuning. That is so for any divergence while "
+            f"α is small: {reason}. To see their difference, raise α, to 1 for example."
         )
     return (
-        f"SequenceMatch moves up to {far} of the mass away from where supervised fine-tuning puts "
-        f"it: {reason}, and α = {alpha:g} is large enough for that to count."
+        f"The objectives that depend on α move up to {far} of the mass away from where supervised "
+        f"fine-tuning puts it: {reason}, and this α is large enough for that to count."
     )
 
 

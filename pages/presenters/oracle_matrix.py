@@ -7,6 +7,7 @@ from html import escape
 
 from pages.components.plain import markup_table, table
 from pages.presenters.oracle_view import (
+    TINY,
     Experiment,
     interval_text,
     listed,
@@ -22,7 +23,6 @@ from seqmatch.exact.results import MatrixCell, MatrixRow, OracleRun, matrix
 
 MATCH_LIMIT = 1e-6
 """A loss that differs more than this from enumeration is called wrong."""
-_TIE = 1e-9
 _VISIBLE = 5e-4
 _APART = 1e-3
 _BEST = '<span aria-hidden="true">★ </span><span class="visually-hidden">smallest: </span>'
@@ -34,10 +34,10 @@ def matrix_html(found: Experiment) -> str:
     if not rows or found.language is None:
         return ""
     names = found.language.measured
-    best = {name: _smallest(rows, name) for name in names} if len(rows) > 1 else {}
+    best = {name: _smallest(rows, name) for name in names}
     order = {key: place for place, key in enumerate(found.objectives)}
     cells = [
-        [_row_title(found, row), *(_cell(row.cells[name], best.get(name)) for name in names)]
+        [_row_title(found, row), *(_cell(row.cells[name], best[name]) for name in names)]
         for row in sorted(rows, key=lambda row: order[row.objective])
     ]
     headers = ["Trained under", *map(_divergence_title, names)]
@@ -84,8 +84,14 @@ def _row_title(found: Experiment, row: MatrixRow) -> str:
 
 
 def _smallest(rows: Sequence[MatrixRow], name: str) -> float | None:
-    finite = [row.cells[name].mean for row in rows if math.isfinite(row.cells[name].mean)]
-    return min(finite, default=None)
+    """Returns what is starred in a column; None where no row is better than another."""
+    means = [row.cells[name].mean for row in rows]
+    smallest = min(means)
+    return None if all(_is_alike(mean, smallest) for mean in means) else smallest
+
+
+def _is_alike(mean: float, smallest: float) -> bool:
+    return mean == smallest or mean - smallest <= TINY
 
 
 def _cell(cell: MatrixCell, smallest: float | None) -> str:
@@ -95,13 +101,13 @@ def _cell(cell: MatrixCell, smallest: float | None) -> str:
         "" if cell.half_width is None else f"<small>± {_half(cell.mean, cell.half_width)}</small>"
     )
     value = small(cell.mean)
-    is_best = smallest is not None and cell.mean <= smallest + max(_TIE, _TIE * abs(smallest))
+    is_best = smallest is not None and _is_alike(cell.mean, smallest)
     return f"<strong>{_BEST}{value}</strong>{half}" if is_best else f"{value}{half}"
 
 
 def _half(mean: float, half: float) -> str:
     """Returns half an interval; what no digit of the mean shows is 0."""
-    return small(half, "{:.2g}") if half >= _VISIBLE * abs(mean) else "0"
+    return small(half, 2) if half >= _VISIBLE * abs(mean) else "0"
 
 
 def local_optima(found: Experiment) -> list[str]:
@@ -115,7 +121,7 @@ def local_optima(found: Experiment) -> list[str]:
         known = ORACLE_OBJECTIVES.get(key)
         name = known.divergence if known else ""
         values = [run.divergences[name] for run in found.of(key) if name in run.divergences]
-        if values and max(values) - min(values) > _APART * max(abs(one) for one in values):
+        if values and max(values) - min(values) > max(TINY, _APART * min(values)):
             spread = f"{small(min(values))} to {small(max(values))}"
             lines.append(
                 f"{title_of(key)} has several optima: its own divergence ends at {spread}, "
@@ -140,7 +146,10 @@ def match_text(run_differences: Sequence[float | None]) -> str:
 def checks_html(found: Experiment) -> str:
     """Returns one line an objective: does its loss match enumeration, was its optimum reached."""
     rows = [
-        [_unbroken(escape(cell)) for cell in _check_row(title_of(key), found.of(key))]
+        [
+            f"<span>{_unbroken(escape(cell))}</span>"
+            for cell in _check_row(title_of(key), found.of(key))
+        ]
         for key in found.objectives
     ]
     headers = ["Objective", "Loss and gradient", "Optimum", "Iterations", "Gradient"]
@@ -216,21 +225,28 @@ def _mean_off_data(runs: Sequence[OracleRun]) -> tuple[float, float]:
 
 def trap_html(found: Experiment) -> str:
     """Returns the mass off the data of each objective, with backspace and with it masked."""
-    rows = [
-        [
-            title_of(key),
-            interval_text([run.off_data_probability for run in found.of(key)]),
-            interval_text([run.off_data_probability_masked or 0.0 for run in found.of(key)]),
-        ]
-        for key in found.objectives
-    ]
+    has_simulated = any(run.off_data_probability_simulated is not None for run in found.runs)
     headers = ["Trained under", "With backspace", "Backspace masked"]
-    return table(headers, rows, "Probability of ending off the data", numbers=(1, 2))
+    if has_simulated:
+        headers.append(f"With backspace, counted over {found.runs[0].num_simulated:,} decodes")
+    rows = []
+    for key in found.objectives:
+        runs = found.of(key)
+        columns = [
+            [run.off_data_probability for run in runs],
+            [run.off_data_probability_masked or 0.0 for run in runs],
+        ]
+        if has_simulated:
+            columns.append([run.off_data_probability_simulated or 0.0 for run in runs])
+        rows.append([title_of(key), *map(interval_text, columns)])
+    numbers = range(1, len(headers))
+    return table(headers, rows, "Probability of ending off the data", numbers=numbers)
 
 
 def trap_csv(found: Experiment) -> str:
     """Returns the mass off the data of every run."""
     headers = ["objective", "key", "seed", "with_backspace", "backspace_masked"]
+    headers += ["simulated", "num_simulated"]
     rows: list[list[Cell]] = [
         [
             title_of(run.objective),
@@ -238,6 +254,10 @@ def trap_csv(found: Experiment) -> str:
             run.seed,
             run.off_data_probability,
             run.off_data_probability_masked or 0.0,
+            ""
+            if run.off_data_probability_simulated is None
+            else run.off_data_probability_simulated,
+            run.num_simulated,
         ]
         for run in found.runs
     ]

@@ -1,5 +1,6 @@
 """An exact experiment as far as it has come: its pieces put together, and its state in words."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -9,7 +10,8 @@ from seqmatch.exact.choices import ORACLE_OBJECTIVES
 from seqmatch.exact.results import OracleLanguage, OraclePiece, OracleRequest, OracleRun
 from seqmatch.intervals import mean_with_interval
 
-_TINY = 5e-7
+TINY = 5e-7
+"""Numbers below it are shown as 0: the optimiser and double precision leave some."""
 
 
 @dataclass
@@ -46,10 +48,17 @@ def gather(request: OracleRequest, pieces: Iterable[OraclePiece]) -> Experiment:
         if piece.run is not None:
             found.runs.append(piece.run)
         if piece.kind == "note":
-            found.notes.append(piece.text)
+            found.notes.append(_titled(piece.text, request))
         if piece.kind == "progress":
             found.done, found.total, found.doing = piece.done, piece.total, piece.text
     return found
+
+
+def _titled(text: str, request: OracleRequest) -> str:
+    """Puts titles for the keys in a note; the longest first, as one key may begin another."""
+    for key in sorted(request.objectives, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w:]){re.escape(key)}(?![\w:])", title_of(key), text)
+    return text
 
 
 def title_of(objective: str) -> str:
@@ -78,30 +87,36 @@ def progress_html(found: Experiment, seconds: float) -> str:
     )
 
 
-def interval_text(values: Sequence[float], show: str = "{:.3g}", show_half: str = "{:.2g}") -> str:
+def interval_text(values: Sequence[float], digits: int = 3) -> str:
     """Returns a mean over seeds with half its 95 % interval: "0.41 ± 0.02"."""
     mean, half = mean_with_interval(values)
     if half is None:
-        return small(mean, show)
-    return f"{small(mean, show)} ± {small(half, show_half)}"
+        return small(mean, digits)
+    return f"{small(mean, digits)} ± {small(half, digits - 1)}"
 
 
-def small(value: float, show: str = "{:.3g}") -> str:
+def small(value: float, digits: int = 3) -> str:
     """Returns a number; rounding noise of double precision is shown as 0, infinity as "∞"."""
     if value == float("inf"):
         return "∞"
-    return "0" if abs(value) < _TINY else show.format(value)
+    return "0" if abs(value) < TINY else f"{float(f'{value:.{digits}g}'):g}"
 
 
 def percent(value: float) -> str:
     """Returns a probability for a sentence: "41 %", "0.3 %", "less than 0.1 %"."""
-    if value >= 0.995:
-        return f"{100 * value:.4g} %"
-    if value >= 0.0995:
-        return f"{100 * value:.0f} %"
-    if value <= _TINY:
-        return "0 %"
-    return f"{100 * value:.1f} %" if value >= 0.001 else "less than 0.1 %"
+    if value <= TINY or value >= 1 - TINY:
+        return "0 %" if value <= TINY else "100 %"
+    if value >= 0.9995:
+        return "more than 99.9 %"
+    if value < 0.001:
+        return "less than 0.1 %"
+    return f"{100 * value:.0f} %" if 0.0995 <= value < 0.95 else f"{100 * value:.1f} %"
+
+
+def percents(shares: Sequence[float]) -> str:
+    """Returns a mean share over seeds with half its interval: "50.4 ± 0.3 %"."""
+    mean, half = mean_with_interval(shares)
+    return f"{100 * mean:.1f} %" if half is None else f"{100 * mean:.1f} ± {100 * half:.1f} %"
 
 
 def range_text(values: Sequence[float]) -> str:
@@ -113,3 +128,8 @@ def range_text(values: Sequence[float]) -> str:
 def listed(items: Sequence[str]) -> str:
     """Returns items as a sentence has them: "A, B and C"."""
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
+
+
+def capitalised(text: str) -> str:
+    """Returns a text as a sentence: a capital first, a full stop last."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

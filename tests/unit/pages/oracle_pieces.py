@@ -73,7 +73,7 @@ def pieces() -> list[OraclePiece]:
     return [
         OraclePiece(kind="language", language=language()),
         *(OraclePiece(kind="run", run=each) for each in runs),
-        OraclePiece(kind="note", text=f"note {HOSTILE}"),
+        OraclePiece(kind="note", text=f"{REVERSE} is not trained: {HOSTILE}"),
         OraclePiece(kind="progress", done=4, total=6, text="SequenceMatch, seed 0"),
     ]
 

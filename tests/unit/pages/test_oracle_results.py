@@ -26,7 +26,7 @@ from pages.presenters.oracle_matrix import (
     trap_csv,
     trap_words,
 )
-from pages.presenters.oracle_view import Experiment, gather, interval_text, progress_html
+from pages.presenters.oracle_view import Experiment, gather, interval_text, percent, progress_html
 from pages.presenters.palette import RunLook, Theme
 from seqmatch.exact.results import OraclePiece
 from tests.unit.pages.oracle_pieces import (
@@ -52,6 +52,7 @@ def test_pieces_are_put_together_in_the_order_of_the_request() -> None:
     assert (found.done, found.total, found.doing) == (4, 6, "SequenceMatch, seed 0")
     assert found.objectives == [FORWARD, REVERSE]
     assert [each.seed for each in found.of(REVERSE)] == [0, 1]
+    assert found.notes == [f"Exact Reverse KL is not trained: {HOSTILE}"]
     assert "about 10 s left" in progress_html(found, 20.0)
     assert "4 of 6 runs" in progress_html(found, 20.0)
     assert gather(request(), []).total == 6
@@ -68,7 +69,7 @@ def test_covering_and_seeking_are_said_from_the_numbers_of_every_seed() -> None:
     modes = modes_of(found.language)
     verdict = verdict_of(found.language, modes, found.of(FORWARD))
     words = summary(verdict, modes)
-    assert words == "Covers both modes. Outside the modes: 40.0 ± 0 % (data 10 %)."
+    assert words == "Covers both modes. Outside the modes: 40.0 ± 0.0 % (data 10 %)."
 
 
 def test_a_language_without_modes_is_told_by_overlap() -> None:
@@ -83,8 +84,8 @@ def test_a_language_without_modes_is_told_by_overlap() -> None:
 @pytest.mark.parametrize(
     ("law", "words"),
     [
-        (COVERING, "stays close to likelihood: at most 0 %"),
-        ((0.2, 0.4, 0.15, 0.15, 0.1), "moves up to 20 % of the mass away"),
+        (COVERING, "stay close to likelihood here: at most 0 %"),
+        ((0.2, 0.4, 0.15, 0.15, 0.1), "move up to 20 % of the mass away"),
     ],
 )
 def test_the_words_on_alpha_follow_the_distance_to_likelihood(
@@ -152,6 +153,19 @@ def test_many_answers_share_the_last_bar() -> None:
     assert drawn.layout.xaxis.ticktext[-1] == f"{30 - MAX_BARS + 1} others"
 
 
+def test_what_the_data_never_gives_shares_a_bar() -> None:
+    trap = language([0.6, 0.4, 0.0, 0.0])
+    drawn = mass_figure(trap, [run(FORWARD, 0, [0.5, 0.3, 0.1, 0.1])], RunLook(0), 1.0, "light")
+    assert list(drawn.data[0].y) == pytest.approx([0.5, 0.3, 0.2])
+    assert drawn.data[0].marker.pattern.shape == ("", "", "/")
+
+
+def test_no_star_where_no_row_is_better() -> None:
+    same = {"forward_kl": 0.0, "reverse_kl": math.inf}
+    runs = [run(key, 0, COVERING, divergences=same) for key in (FORWARD, REVERSE)]
+    assert "★" not in matrix_html(_with(*runs))
+
+
 @pytest.mark.parametrize(
     ("differences", "words"),
     [
@@ -192,3 +206,7 @@ def test_intervals_and_rounding_noise() -> None:
     assert interval_text([0.5, 0.5]) == "0.5 ± 0"
     assert interval_text([0.5]) == "0.5"
     assert interval_text([1e-17]) == "0"
+    assert interval_text([229.3, 100.1, 12.9]) == "114 ± 270"
+    assert [percent(one) for one in (0.0, 2e-5, 0.004, 0.41, 0.991, 0.9999, 1.0)] == [
+        *("0 %", "less than 0.1 %", "0.4 %", "41 %", "99.1 %", "more than 99.9 %", "100 %")
+    ]
