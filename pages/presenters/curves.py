@@ -80,6 +80,18 @@ CHARTS: tuple[Chart, ...] = (
         "Smaller means a smoother implied reward; growth without end is a sign of divergence.",
     ),
     Chart(
+        "clipped",
+        "Rewards over the limit",
+        ("train/clipped_data", "train/clipped_rollout"),
+        "Many of them mean that the limit shapes the loss more than the divergence does.",
+    ),
+    Chart(
+        "target",
+        "Target network gap",
+        ("train/target_gap",),
+        "It should settle; a gap that grows means that the values move faster than their average.",
+    ),
+    Chart(
         "values",
         "Soft value V",
         ("eval/value_start", "eval/value_end"),

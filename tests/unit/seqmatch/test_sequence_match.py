@@ -315,3 +315,15 @@ def test_config_refuses_an_unknown_divergence_and_offers_the_known() -> None:
     schema = SequenceMatchConfig.model_json_schema()["properties"]["divergence"]
     assert schema["choices"] == NAMES
     assert SequenceMatchConfig().divergence in NAMES
+
+
+@pytest.mark.parametrize(("order", "same_as"), [(0.0, "forward_kl"), (1.0, "reverse_kl")])
+def test_the_order_of_the_alpha_family_reaches_the_loss(order: float, same_as: str) -> None:
+    data = values(rows(0))
+
+    found = sequence_match_loss(data, None, settings("alpha", divergence_order=order)).loss
+
+    expected = sequence_match_loss(data, None, settings(same_as)).loss
+    torch.testing.assert_close(found, expected)
+    usual = sequence_match_loss(data, None, settings("alpha")).loss
+    assert float((found - usual).detach().abs()) > 1e-5
