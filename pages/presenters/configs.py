@@ -4,12 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-
 from pages.components.plain import table
+from pages.presenters.form_fields import FormField, config_values, is_shown, run_fields
+from pages.presenters.form_rules import SECTIONS, Value
 from pages.presenters.html_parts import pairs
 from pages.presenters.wording import number
 from seqmatch.config import RunConfig
+from seqmatch.objectives.catalogue import OBJECTIVES
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -33,43 +34,36 @@ def shown(value: Any) -> str:
 
 
 def config_html(config: RunConfig, dataset_name: str) -> str:
-    """Returns a config section by section, with the titles of the form."""
-    sections: list[tuple[str, BaseModel]] = [("Objective", config.objective)]
-    sections += [(title, value) for title, value in _sections(config)]
-    general = [
-        ("Base model", config.base_model),
-        ("Demonstrations", dataset_name),
-        ("Seed", str(config.seed)),
-        ("Device", config.device),
+    """Returns a config section by section, in the words of the form.
+
+    Settings that change nothing beside the others are left out, as the form hides them.
+    """
+    sections: dict[str, list[tuple[str, str]]] = {
+        "General": [
+            ("Base model", config.base_model),
+            ("Demonstrations", dataset_name),
+            ("Seed", str(config.seed)),
+            ("Device", config.device),
+        ],
+        "Objective": [("Kind", OBJECTIVES[config.objective.kind].title)],
+    }
+    values = config_values(config)
+    for item in run_fields():
+        if item.path not in ("name", "device") and item.path in values and is_shown(item, values):
+            line = (item.title, _in_words(item, values[item.path]))
+            sections.setdefault(item.section, []).append(line)
+    parts = [
+        f"<section><h4>{title}</h4>{pairs(sections[title])}</section>"
+        for title in ("General", *dict.fromkeys(SECTIONS.values()))
+        if title in sections
     ]
-    parts = [f"<section><h4>General</h4>{pairs(general)}</section>"]
-    for title, section in sections:
-        parts.append(f"<section><h4>{title}</h4>{pairs(_items(section))}</section>")
     return f'<div class="config">{"".join(parts)}</div>'
 
 
-def _sections(config: RunConfig) -> list[tuple[str, BaseModel]]:
-    return [
-        ("Data", config.data),
-        ("Trained weights", config.adapter),
-        ("Optimisation", config.optimization),
-        ("Evaluation", config.evaluation),
-        ("Checkpoints", config.checkpoints),
-    ]
-
-
-def _items(section: BaseModel, prefix: str = "") -> list[tuple[str, str]]:
-    items: list[tuple[str, str]] = []
-    for name, info in type(section).model_fields.items():
-        value = getattr(section, name)
-        title = info.title or name.replace("_", " ").capitalize()
-        if isinstance(value, BaseModel):
-            items += _items(value, f"{title}: ")
-        elif name != "dataset":
-            extra = info.json_schema_extra
-            unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
-            items.append((prefix + title, f"{shown(value)} {unit}".strip()))
-    return items
+def _in_words(item: FormField, value: Value) -> str:
+    titles = {choice: title for title, choice in item.choices}
+    unit = "" if item.unit.startswith("share") else item.unit
+    return titles.get(str(value), f"{shown(value)} {unit}".strip())
 
 
 def config_diff(configs: Sequence[tuple[str, str]]) -> str:

@@ -121,8 +121,9 @@ _JENSEN_SHANNON = Divergence(
     name="jensen_shannon",
     title="Jensen-Shannon",
     sentence="Model and demonstrations should be hard to tell apart by a classifier.",
-    formula=r"2\,\mathrm{JS} = \mathrm{KL}(\rho_{\text{data}} \,\|\, m)"
-    r" + \mathrm{KL}(\rho_\theta \,\|\, m),\quad m = \tfrac12(\rho_{\text{data}} + \rho_\theta)",
+    formula=r"\begin{aligned}&2\,\mathrm{JS} = \mathrm{KL}(\rho_{\text{data}} \,\|\, m)"
+    r" + \mathrm{KL}(\rho_\theta \,\|\, m) \\"
+    r"&m = \tfrac12(\rho_{\text{data}} + \rho_\theta)\end{aligned}",
     generator_formula=r"f(u) = u \log u - (u + 1) \log \tfrac{u + 1}{2}",
     phi_formula=r"\varphi(x) = \log(2 - e^{-x})",
     generator_of_log_ratio=_jensen_shannon_generator,
@@ -191,9 +192,9 @@ _CHI_SQUARE_MIXTURE = Divergence(
     title="Chi-square mixture",
     sentence="Chi-square against the average of model and demonstrations: bounded, so it stays "
     "finite where the model leaves the data.",
-    formula=r"2\,\chi^2\!\left(\rho_{\text{data}} \,\|\, m\right) ="
-    r" \sum \frac{(\rho_{\text{data}} - \rho_\theta)^2}{\rho_{\text{data}} + \rho_\theta},"
-    r"\quad m = \tfrac12(\rho_{\text{data}} + \rho_\theta)",
+    formula=r"\begin{aligned}&2\,\chi^2\!\left(\rho_{\text{data}} \,\|\, m\right) ="
+    r" \sum \frac{(\rho_{\text{data}} - \rho_\theta)^2}{\rho_{\text{data}} + \rho_\theta} \\"
+    r"&m = \tfrac12(\rho_{\text{data}} + \rho_\theta)\end{aligned}",
     generator_formula=r"f(u) = \tfrac{(u - 1)^2}{u + 1}",
     phi_formula=r"\varphi(x) = x - \tfrac{x^2}{4} \text{ on data, }"
     r" -\tfrac{x^2}{4} \text{ on rollouts}",

@@ -120,6 +120,8 @@ def test_settings_are_shown_with_the_titles_of_the_form(runs: dict[str, RunRecor
     shown = config_html(config, "Three-digit addition")
     assert "Entropy weight alpha" in shown
     assert "Three-digit addition" in shown
+    assert "Chi-square mixture" in shown
+    assert "Order" not in shown
 
 
 def test_only_differences_are_listed(runs: dict[str, RunRecord]) -> None:
