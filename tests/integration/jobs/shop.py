@@ -1,4 +1,4 @@
-"""A real store, a real runner and real shims, with the stub trainer of this folder."""
+"""A real store, a real runner and real shims, with the numpy trainer of this folder."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ from seqmatch.types import Demonstration
 from storage import RunStore
 from storage.records import RunRecord
 
-STUB = "tests.integration.jobs.stub_trainer:train"
+NUMPY_TRAINER = "tests.integration.jobs.numpy_trainer:train"
 DEADLINE = 60.0
 
 
@@ -37,7 +37,7 @@ def until(what: Callable[[], object], why: str, seconds: float = DEADLINE) -> No
 class Shop:
     """A data directory with a runner, and the means to look and to kill."""
 
-    def __init__(self, data_dir: Path, trainer: str = STUB) -> None:
+    def __init__(self, data_dir: Path, trainer: str = NUMPY_TRAINER) -> None:
         self.store = RunStore.open(data_dir)
         self.data_dir = self.store.data_dir
         self.trainer = trainer
