@@ -18,7 +18,6 @@ from pages.links import KEEP_ADDRESS
 from pages.page import AppContext, Page
 
 FORM = "compare-form"
-BASIC = ("temperature", "max_new_tokens", "seed")
 
 
 def build(context: AppContext) -> None:
@@ -117,9 +116,11 @@ def _build_request() -> tuple[list[Any], HeldOut]:
             )
     decoding: list[Component] = []
     with gr.Row(elem_classes=["form-grid"]):
-        decoding += [build_input(one, "compare", {}) for one in actions.FIELDS if one.path in BASIC]
+        decoding += [
+            build_input(one, "compare", {}) for one in actions.FIELDS if one.path in actions.BASIC
+        ]
     with gr.Accordion("Advanced", open=False), gr.Row(elem_classes=["form-grid"]):
-        rest = [one for one in actions.FIELDS if one.path not in BASIC]
+        rest = [one for one in actions.FIELDS if one.path not in actions.BASIC]
         decoding += [build_input(one, "compare", {}) for one in rest]
     return [prompts, policies, backspace, *decoding], held_out
 

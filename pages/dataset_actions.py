@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -28,10 +29,9 @@ from seqmatch.jobs.task_types import (
 )
 from seqmatch.objectives import ObjectiveConfig
 from storage.errors import DatasetInUseError, InvalidValueError, NotFoundError
-from storage.records import DatasetRecord, TaskStatus
+from storage.records import DatasetRecord, TaskRecord, TaskStatus
 
 Ask = Callable[..., list[Any]]
-Show = Callable[[AppContext, str], list[Any]]
 PAGE_ROWS = 10
 
 
@@ -134,26 +134,12 @@ def ask_lengths(
     context: AppContext, dataset_id: str, base_model: str, max_tokens: float | None
 ) -> list[Any]:
     """Asks the lane how long the rows are for this model."""
-    try:
-        request = LengthSummaryRequest(
-            dataset_id=dataset_id, base_model=base_model, max_tokens=_whole(max_tokens)
-        )
-    except (ValueError, SeqMatchError) as error:
-        return ["", plain(f"⚠ Longest row: {sentence(error)}", "problem"), gr.Timer(active=False)]
+
+    def request() -> LengthSummaryRequest:
+        limit = _whole("max tokens", max_tokens)
+        return LengthSummaryRequest(dataset_id=dataset_id, base_model=base_model, max_tokens=limit)
+
     return _asked(context, "length_summary", request)
-
-
-def show_lengths(context: AppContext, task_id: str) -> list[Any]:
-    """Shows the histogram when the lane has it."""
-    task = context.store.tasks.get(task_id)
-    if not has_ended(task):
-        words = waiting(context.store, task, "Loading the tokenizer and counting")
-        return [plain(words, "waiting"), gr.skip()]
-    if task.status is not TaskStatus.COMPLETED:
-        return [plain(f"⚠ Not measured. {failure(task)}", "problem"), gr.Timer(active=False)]
-    result = result_of(context.store, task_id, LengthSummaryResult)
-    request = LengthSummaryRequest.model_validate_json(task.payload_json)
-    return [lengths_html(result, request.max_tokens), gr.Timer(active=False)]
 
 
 def ask_tokens(
@@ -166,39 +152,70 @@ def ask_tokens(
     seed: float | None,
 ) -> list[Any]:
     """Asks the lane for one row as the model sees it."""
-    record = _record(context, dataset_id)
-    if record is None:
-        return ["", plain("This set is no longer here.", "problem"), gr.Timer(active=False)]
-    try:
-        index = _whole(row) - 1
-        if not 0 <= index < record.num_rows:
-            raise ConfigError(f"row {index + 1:,} is not here; 1 to {record.num_rows:,} are")
-        request = TokenViewRequest(
+
+    def request() -> TokenViewRequest:
+        num_rows = context.store.datasets.get(dataset_id).num_rows
+        index = _whole("row", row) - 1
+        if not 0 <= index < num_rows:
+            raise ConfigError(f"row {index + 1:,} is not here; 1 to {num_rows:,} are")
+        return TokenViewRequest(
             dataset_id=dataset_id,
             row_index=index,
             base_model=base_model,
             objective=_objective(objective),
-            max_tokens=_whole(max_tokens),
-            seed=_whole(seed),
+            max_tokens=_whole("max tokens", max_tokens),
+            seed=_whole("seed", seed),
         )
-    except (ValueError, SeqMatchError) as error:
-        return ["", plain(f"⚠ {sentence(error)}", "problem"), gr.Timer(active=False)]
+
     return _asked(context, "token_view", request)
 
 
-def show_tokens(context: AppContext, task_id: str) -> list[Any]:
-    """Shows the tokens when the lane has them."""
+def show_answer(context: AppContext, task_id: str) -> list[Any]:
+    """Shows what the lane has answered, or what it does; the timer goes on until it has ended."""
+    if not task_id:
+        return [gr.skip(), gr.skip()]
     task = context.store.tasks.get(task_id)
+    view = _VIEWS[task.kind]
     if not has_ended(task):
-        return [plain(waiting(context.store, task, "Loading the tokenizer"), "waiting"), gr.skip()]
+        words = waiting(context.store, task, view.doing)
+        return [plain(words, "waiting"), gr.Timer(active=True)]
     if task.status is not TaskStatus.COMPLETED:
-        return [plain(f"⚠ No tokens. {failure(task)}", "problem"), gr.Timer(active=False)]
-    result = result_of(context.store, task_id, TokenViewResult)
-    return [token_view_html(result), gr.Timer(active=False)]
+        return [plain(f"⚠ {view.failed} {failure(task)}", "problem"), gr.Timer(active=False)]
+    return [view.html(context, task), gr.Timer(active=False)]
 
 
-def _asked(context: AppContext, kind: str, request: BaseModel) -> list[Any]:
-    task_id = ask(context.store, kind, request)
+@dataclass(frozen=True)
+class _View:
+    """How a task of the lane is shown."""
+
+    doing: str
+    failed: str
+    html: Callable[[AppContext, TaskRecord], str]
+
+
+def _lengths(context: AppContext, task: TaskRecord) -> str:
+    request = LengthSummaryRequest.model_validate_json(task.payload_json)
+    result = result_of(context.store, task.id, LengthSummaryResult)
+    return lengths_html(result, request.max_tokens)
+
+
+def _tokens(context: AppContext, task: TaskRecord) -> str:
+    return token_view_html(result_of(context.store, task.id, TokenViewResult))
+
+
+_VIEWS = {
+    "length_summary": _View("Loading the tokenizer and counting", "Not measured.", _lengths),
+    "token_view": _View("Loading the tokenizer", "No tokens.", _tokens),
+}
+
+
+def _asked(context: AppContext, kind: str, request: Callable[[], BaseModel]) -> list[Any]:
+    try:
+        task_id = ask(context.store, kind, request())
+    except NotFoundError:
+        return ["", plain("This set is no longer here.", "problem"), gr.Timer(active=False)]
+    except (ValueError, SeqMatchError) as error:
+        return ["", plain(f"⚠ {sentence(error)}", "problem"), gr.Timer(active=False)]
     context.ensure_runner()
     return [task_id, plain("Waiting for the worker …", "waiting"), gr.Timer(active=True)]
 
@@ -207,9 +224,9 @@ def _objective(kind: str) -> ObjectiveConfig:
     return TypeAdapter[ObjectiveConfig](ObjectiveConfig).validate_python({"kind": kind})
 
 
-def _whole(value: float | None) -> int:
+def _whole(what: str, value: float | None) -> int:
     if value is None or not float(value).is_integer():
-        raise ConfigError(f"{value} is not a whole number")
+        raise ConfigError(f"{what}: {value} is not a whole number")
     return int(value)
 
 

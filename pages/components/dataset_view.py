@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.components import Component
 
 from pages import dataset_actions
-from pages.components.events import POLLING, QUIET
+from pages.components.events import FOLLOWING, QUIET
 from pages.feedback import handler
 from pages.page import AppContext
 from pages.presenters.training_choices import model_choices
@@ -96,13 +96,13 @@ def wire(context: AppContext, view: DatasetView, chosen: gr.Textbox, sets: gr.HT
         context,
         (view.measure, view.lengths),
         [chosen, view.model, view.max_tokens],
-        (dataset_actions.ask_lengths, dataset_actions.show_lengths),
+        dataset_actions.ask_lengths,
     )
     _wire_task(
         context,
         (view.look, view.tokens),
         [chosen, view.row, view.model, view.objective, view.max_tokens, view.seed],
-        (dataset_actions.ask_tokens, dataset_actions.show_tokens),
+        dataset_actions.ask_tokens,
     )
 
 
@@ -110,14 +110,19 @@ def _wire_task(
     context: AppContext,
     controls: tuple[gr.Button, gr.HTML],
     inputs: list[Component],
-    handlers: tuple[dataset_actions.Ask, dataset_actions.Show],
+    asked: dataset_actions.Ask,
 ) -> None:
     button, target = controls
-    asked, show = handlers
     task = gr.State("")
     timer = gr.Timer(1.0, active=False)
     button.click(handler(asked, context), inputs, [task, target, timer], **QUIET)
-    timer.tick(handler(show, context), task, [target, timer], **POLLING)
+    gr.on(
+        [task.change, timer.tick],
+        handler(dataset_actions.show_answer, context),
+        task,
+        [target, timer],
+        **FOLLOWING,
+    )
 
 
 def _build_lengths(

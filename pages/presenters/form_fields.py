@@ -178,7 +178,8 @@ def sentence(error: Exception) -> str:
     """Returns what an error says to a person; of a refused config, its first problem."""
     if isinstance(error, ValidationError):
         problem = error.errors()[0]
-        return f"{problem['input']} is not allowed: {problem['msg']}"
+        name = str(problem["loc"][-1]).replace("_", " ")
+        return f"{name}: {problem['input']} is not allowed: {problem['msg']}"
     return str(error)
 
 

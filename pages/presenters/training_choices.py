@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from pages.presenters.configs import flat
 from pages.presenters.form_rules import Value
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
@@ -96,17 +96,7 @@ def suggested_settings(summary_json: str, kind: str) -> Mapping[str, Value]:
     There are none for an upload.
     """
     summary = json.loads(summary_json or "{}")
-    return _by_path((summary.get("suggested_config") or {}).get(kind, {}))
-
-
-def _by_path(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    flat: dict[str, Value] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= _by_path(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+    return flat((summary.get("suggested_config") or {}).get(kind, {}))
 
 
 def _seed_range(part: str) -> range:

@@ -65,19 +65,24 @@ def _write(folder: Path, rows: list[str]) -> Path:
     return path
 
 
-def _hold_the_first_question(page: Page) -> list[Route]:
-    """Keeps back what a page asks first when it is loaded, as a busy machine does."""
-    held: list[Route] = []
-    is_first = iter([True])
+class _Held:
+    """Keeps back the first questions of a page to its server, as a busy machine does."""
 
-    def hold(route: Route) -> None:
-        if next(is_first, False):
-            held.append(route)
+    def __init__(self, page: Page, number: int) -> None:
+        self.number = number
+        self.routes: list[Route] = []
+        page.route("**/gradio_api/**", self._take)
+
+    def _take(self, route: Route) -> None:
+        if route.request.method == "POST" and len(self.routes) < self.number:
+            self.routes.append(route)
         else:
             route.continue_()
 
-    page.route("**/queue/join*", hold)
-    return held
+    def release(self) -> None:
+        self.number = 0
+        for route in self.routes:
+            route.continue_()
 
 
 def _claimed(store: RunStore, kind: str) -> TaskRecord:
@@ -206,11 +211,11 @@ def test_a_late_answer_to_the_loading_closes_no_set_that_was_opened_meanwhile(
     visit: Visit, pages_address: str, store: RunStore
 ) -> None:
     page = visit("about:blank")
-    held = _hold_the_first_question(page)
+    held = _Held(page, 1)
     page.goto(f"{pages_address}/demonstrations")
     page.locator("#demonstrations-example-arithmetic").click()
-    expect(page.locator("#demonstrations-heading h3")).to_be_visible()
-    held.pop().continue_()
+    expect(page.locator("#demonstrations-upload-status")).to_contain_text("is ready")
+    held.release()
     page.get_by_role("tab", name="Tokens").click()
     page.locator("#demonstrations-seed input").fill("7")
     page.locator("#demonstrations-look").click()
@@ -381,11 +386,11 @@ def test_a_form_takes_no_edits_before_it_is_filled(
     visit: Visit, pages_address: str, path: str
 ) -> None:
     page = visit("about:blank")
-    held = _hold_the_first_question(page)
+    held = _Held(page, 9)
     page.goto(f"{pages_address}/{path}")
     form = page.locator(f"#{path}-form")
     expect(form).to_have_js_property("inert", True)
-    held.pop().continue_()
+    held.release()
     expect(form).to_have_js_property("inert", False)
 
 
