@@ -18,7 +18,7 @@ from pages.presenters import oracle_form as form
 from seqmatch.exact.choices import DEFAULT_OBJECTIVES
 from seqmatch.exact.results import OracleRequest
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.7
 _LEAD = (
     "# Oracle\nIn a language small enough to enumerate, every divergence is a number and not an "
     "estimate. Train some objectives to their optimum and see where each puts its mass."
@@ -69,8 +69,8 @@ def build(context: AppContext) -> None:
     for button, action in ((start, actions.submit), (again, actions.submit_again)):
         button.click(
             handler(action, context), fields.inputs, [status, task, address], **QUIET
-        ).then(show, [task, seen, theme], shown, js=WITH_THEME, **QUIET).then(
-            None, address, js=KEEP_ADDRESS
+        ).then(None, address, js=KEEP_ADDRESS).then(
+            show, [task, seen, theme], shown, js=WITH_THEME, **QUIET
         )
     timer.tick(show, [task, seen, theme], shown, js=WITH_THEME, **POLLING)
     stop.click(handler(actions.stop, context), task, status, **QUIET)

@@ -1,8 +1,9 @@
 """The pictures of the README, from the real application: `python -m scripts.screenshots FOLDER`.
 
 Adds the bundled example, trains SequenceMatch and SFT on it for a short while, compares the two,
-and takes each page at 1280 and 390 pixels, light and dark. With --data-dir nothing is trained: the
-newest finished run of each objective in that data directory is shown.
+asks the Oracle for its first experiment, and takes each page at 1280 and 390 pixels, light and
+dark. With --data-dir no run is trained: the newest finished one of each objective in that data
+directory is shown.
 """
 
 import argparse
@@ -31,6 +32,7 @@ SETTLE_MS = 1500
 """Time for charts to be drawn and transitions to end; pictures are no test."""
 NUM_STEPS = 1500
 TRAINING_SECONDS = 3600.0
+EXPERIMENT_MS = 300_000
 SEED = 3
 """With the example's own settings, the first answers take a digit back at this seed."""
 PROMPTS = ("123+456=", "407+385=", "738+594=", "866+357=", "509+974=")
@@ -53,6 +55,8 @@ class View:
     name: str
     address: str
     prepare: Callable[[Page], None]
+    stretch: float = 1.0
+    """How much longer than `HEIGHTS` the picture may be."""
 
 
 def train(browser: Browser, site: str, store: RunStore, num_steps: int) -> None:
@@ -107,11 +111,25 @@ def views(browser: Browser, site: str, shown: Shown) -> Iterator[View]:
     yield View("run", f"run?run={shown.matching}", _charts)
     yield View("runs", f"runs?runs={both}", _charts)
     yield View("compare", _compared(browser, site, [shown.matching, shown.sft]), _replay)
+    yield View("oracle", _experiment(browser, site), _charts, stretch=1.75)
 
 
 def _compared(browser: Browser, site: str, runs: Sequence[str]) -> str:
     page = browser.new_page()
     compare(page, site, runs, PROMPTS, has_base=False, max_new_tokens=8, seed=SEED)
+    address = page.url.removeprefix(f"{site}/")
+    page.close()
+    return address
+
+
+def _experiment(browser: Browser, site: str) -> str:
+    """Asks for what the Oracle form offers first; a data directory that has it shows it again."""
+    page = browser.new_page()
+    page.goto(f"{site}/oracle")
+    expect(page.locator("#oracle-status")).to_contain_text("Nothing is trained yet")
+    page.locator("#oracle-start").click()
+    expect(page.locator("#oracle-status")).to_contain_text("The address", timeout=EXPERIMENT_MS)
+    expect(page).to_have_url(re.compile("task="))
     address = page.url.removeprefix(f"{site}/")
     page.close()
     return address
@@ -162,7 +180,8 @@ def take(browser: Browser, site: str, view: View, path: Path, width: int, scheme
     page.get_by_role("button").first.wait_for()
     view.prepare(page)
     page.wait_for_timeout(SETTLE_MS)
-    height = min(page.evaluate("document.documentElement.scrollHeight"), HEIGHTS[width])
+    longest = round(HEIGHTS[width] * view.stretch)
+    height = min(page.evaluate("document.documentElement.scrollHeight"), longest)
     clip = {"x": 0, "y": 0, "width": width, "height": height}
     picture = page.screenshot(full_page=True, clip=clip)  # type: ignore[arg-type]
     context.close()

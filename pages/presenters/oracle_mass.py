@@ -23,6 +23,8 @@ MODE_SHARE = 0.25
 """A mode has more than an equal share of the probability, and this share of the likeliest's."""
 CLEAR_SHARE = 2 / 3
 """Modes that hold less than this of the data do not stand out."""
+MAX_KEPT = 3
+"""A sentence names no more kinds of runs."""
 LIKELIHOOD = "sft"
 """The objective that SequenceMatch is held against."""
 COVERED_SHARE = 0.25
@@ -170,14 +172,15 @@ def _outside(verdicts: Sequence[Verdict], modes: Modes) -> str:
 
 
 def _kept(verdict: Verdict) -> str:
-    counts = Counter(verdict.covered)
+    """Returns "keeps “a” in 3 of 5 seeds, “b” in 2": what the runs cover, the most usual first."""
     num_runs = len(verdict.covered)
-    parts = []
-    for kept, count in counts.most_common(3):
-        what = f"keeps {listed([f'“{text}”' for text in kept])}" if kept else "keeps none"
-        seeds = "" if num_runs == 1 else f" in {count} of {num_runs} seeds"
-        parts.append(what + ("" if len(counts) == 1 and num_runs > 1 else seeds))
-    return ", ".join(parts)
+    parts: list[str] = []
+    for kept, count in Counter(verdict.covered).most_common(MAX_KEPT):
+        what = listed([f"“{text}”" for text in kept]) or "none"
+        if count < num_runs:
+            what += f" in {count} of {num_runs} seeds" if not parts else f" in {count}"
+        parts.append(what)
+    return f"keeps {', '.join(parts)}"
 
 
 def alpha_note(found: Experiment) -> str:

@@ -64,7 +64,7 @@ def test_covering_and_seeking_are_said_from_the_numbers_of_every_seed() -> None:
     assert (cover, leave) == ("Cover both modes.", "Leave a mode out.")
     assert "Exact Forward KL. It puts 40 % outside the modes; the data has 10 %" in covering
     assert "keeps “ok” in 1 of 2 seeds" in seeking
-    assert f"keeps “{HOSTILE}” in 1 of 2 seeds" in seeking
+    assert f"seeds, “{HOSTILE}” in 1. It puts" in seeking
     assert found.language is not None
     modes = modes_of(found.language)
     verdict = verdict_of(found.language, modes, found.of(FORWARD))
