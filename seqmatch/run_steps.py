@@ -207,6 +207,16 @@ class TrainingRun:
             state.evaluated_step = state.step
         return question.answer
 
+    def tell_of_a_missing_evaluation(self) -> None:
+        """Says so where a stop came at the last step: its deadline leaves no time to evaluate."""
+        if self.state.evaluated_step != self.state.step:
+            self.reporter.event(
+                "warning",
+                "not_evaluated",
+                f"the stop came at the last step, {self.state.step}: the policy is whole and "
+                "saved, its last evaluation was left out",
+            )
+
     def save_if_due(self) -> None:
         """Writes a checkpoint every so many steps; the last one is written at the end."""
         if self.state.step % self.config.checkpoints.every == 0 and not self._is_last_step:

@@ -98,6 +98,8 @@ def _finish(run: TrainingRun, control: Control) -> TrainResult:
     status: Literal["completed", "stopped"] = "completed" if is_completed else "stopped"
     if control is Control.STOP and not is_completed:
         return TrainResult(status, run.state.step, None, None)
+    if is_completed:
+        run.tell_of_a_missing_evaluation()
     run.save()
     policy_folder, export_path = run.export()
     return TrainResult(status, run.state.step, policy_folder, export_path)

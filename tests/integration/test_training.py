@@ -258,6 +258,19 @@ def test_stopping_without_saving_writes_nothing_more(tmp_path: Path) -> None:
     assert not (tmp_path / "policy").exists()
 
 
+@pytest.mark.parametrize("answer", [Control.STOP, Control.STOP_AND_SAVE])
+def test_a_stop_at_the_last_step_ends_a_whole_run_and_says_what_is_missing(
+    tmp_path: Path, answer: Control
+) -> None:
+    reporter = Recorder(4, answer)
+    result = _train(tmp_path, reporter, {**SFT, "optimization": {"num_steps": 4}})
+
+    assert (result.status, result.step) == ("completed", 4)
+    assert result.policy_folder is not None
+    assert [code for code, _ in reporter.events] == ["not_evaluated"]
+    assert ("eval/nll", 4) not in reporter.values
+
+
 def test_a_finished_run_can_be_prolonged_and_one_at_its_end_exports_again(
     whole: Whole, tmp_path: Path
 ) -> None:
