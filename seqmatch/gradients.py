@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from seqmatch.metrics import METRICS
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.dispatch import needs_backspace_q, objective_loss, value_temperature
@@ -38,8 +39,9 @@ def accumulate_gradients(
     """Adds the gradient of the objective to the parameters' and returns the loss.
 
     Losses are means over sequences, so the batch is cut into passes of equal shares of the
-    demonstrations and of the rollouts, each weighted by its share of the demonstrations; terms that
-    are means over tokens are averaged over passes with the same weights.
+    demonstrations and of the rollouts, each weighted by its share of the demonstrations; a term in
+    nats per token is weighted by the pass's share of the demonstrated tokens. Means of |TD| over
+    tokens are averaged over passes as losses are.
 
     Args:
         policy: The policy.
@@ -53,9 +55,11 @@ def accumulate_gradients(
     """
     count = num_passes([demonstrated, replayed], max_positions)
     total, terms, num_positions = 0.0, dict[str, float](), 0
+    num_labels = sum(len(row.labels) for row in demonstrated)
     for index in range(count):
         rows, sampled = share(demonstrated, index, count), share(replayed, index, count)
         weight = len(rows) / len(demonstrated)
+        token_weight = sum(len(row.labels) for row in rows) / num_labels
         batch = build_batch([*rows, *sampled], policy.space, device=policy.device)
         # Before the policy's own pass: it exchanges the weights that backward will read.
         ahead = target.next_values(policy, batch) if target is not None and beta < 1.0 else None
@@ -74,6 +78,7 @@ def accumulate_gradients(
         loss, *values = numbers.double().tolist()
         total += weight * loss
         for name, value in zip(names, values, strict=True):
-            terms[name] = terms.get(name, 0.0) + weight * value
+            is_per_token = METRICS[name].unit == "nats per token"
+            terms[name] = terms.get(name, 0.0) + value * (token_weight if is_per_token else weight)
         num_positions += sum(len(row.prompt_ids) + len(row.pushes) for row in (*rows, *sampled))
     return BatchLoss(total, terms, num_positions)

@@ -97,6 +97,7 @@ def test_gradients_do_not_depend_on_the_number_of_passes(beta: float) -> None:
 
     (whole, one), (cut, two) = found
     assert whole.loss == pytest.approx(cut.loss)
+    assert whole.terms["train/nll"] == pytest.approx(cut.terms["train/nll"])
     assert whole.num_positions == cut.num_positions
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(one, two, strict=True))
     assert set(whole.terms) <= set(METRICS)
