@@ -14,6 +14,8 @@ from seqmatch.intervals import mean_with_interval
 
 MAX_BARS = 14
 """More answers than that share the last bar."""
+MAX_MODES = 24
+"""Fewer modes than that have a bar each."""
 MAX_LABEL = 14
 _TOPS = (0.1, 0.25, 0.5, 0.75, 1.0)
 """The ends that the axis of probability may have: all charts of an experiment share one."""
@@ -39,16 +41,18 @@ def bars_of(language: OracleLanguage, modes: Modes, runs: Sequence[OracleRun]) -
     """
     num = len(language.answers)
     given = sum(answer.probability > 0 for answer in language.answers)
-    cut = num if num <= given + 1 and num <= MAX_BARS else min(given, MAX_BARS - 1)
+    room = max(MAX_BARS, len(modes.indices) + 1) if len(modes.indices) < MAX_MODES else MAX_BARS
+    cut = num if num <= min(given + 1, room) else min(given, room - 1)
     labels = [answer.text for answer in language.answers[:cut]]
     laws = [list(run.law[:cut]) for run in runs]
     data = [answer.probability for answer in language.answers[:cut]]
+    is_mode = [index in modes.indices for index in range(cut)]
     if cut < num:
         hidden = num - cut - (1 if language.num_pooled else 0) + language.num_pooled
         labels.append(f"{hidden:,} others")
         data.append(sum(answer.probability for answer in language.answers[cut:]))
         laws = [[*law, sum(run.law[cut:])] for law, run in zip(laws, runs, strict=True)]
-    is_mode = [index in modes.indices for index in range(len(labels))]
+        is_mode.append(any(index >= cut for index in modes.indices))
     return Bars(labels, data, laws, is_mode)
 
 
@@ -162,7 +166,7 @@ def trap_figure(found: Experiment, theme: Theme) -> go.Figure:
         means, halves = zip(*(mean_with_interval(column) for column in values), strict=True)
         drawn.add_trace(
             go.Bar(
-                y=[plain(title_of(key), 40) for key in keys],
+                y=[plain(title_of(key)).replace(", ", ",<br>") for key in keys],
                 x=list(means),
                 name=name,
                 orientation="h",

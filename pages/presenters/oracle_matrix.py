@@ -69,7 +69,7 @@ def columns_html(names: Sequence[str]) -> str:
         if name in DIVERGENCES
     )
     head = "<summary>What the columns are</summary>"
-    return f'<details class="meanings">{head}<dl>{items}</dl></details>'
+    return f'<details class="meanings">{head}<dl class="objective-meanings">{items}</dl></details>'
 
 
 def _divergence_title(name: str) -> str:

@@ -48,7 +48,7 @@ def gather(request: OracleRequest, pieces: Iterable[OraclePiece]) -> Experiment:
         if piece.run is not None:
             found.runs.append(piece.run)
         if piece.kind == "note":
-            found.notes.append(_titled(piece.text, request))
+            found.notes.append(capitalised(_titled(piece.text, request)))
         if piece.kind == "progress":
             found.done, found.total, found.doing = piece.done, piece.total, piece.text
     return found

@@ -52,7 +52,7 @@ def test_pieces_are_put_together_in_the_order_of_the_request() -> None:
     assert (found.done, found.total, found.doing) == (4, 6, "SequenceMatch, seed 0")
     assert found.objectives == [FORWARD, REVERSE]
     assert [each.seed for each in found.of(REVERSE)] == [0, 1]
-    assert found.notes == [f"Exact Reverse KL is not trained: {HOSTILE}"]
+    assert found.notes == [f"Exact Reverse KL is not trained: {HOSTILE}."]
     assert "about 10 s left" in progress_html(found, 20.0)
     assert "4 of 6 runs" in progress_html(found, 20.0)
     assert gather(request(), []).total == 6
@@ -158,6 +158,12 @@ def test_what_the_data_never_gives_shares_a_bar() -> None:
     drawn = mass_figure(trap, [run(FORWARD, 0, [0.5, 0.3, 0.1, 0.1])], RunLook(0), 1.0, "light")
     assert list(drawn.data[0].y) == pytest.approx([0.5, 0.3, 0.2])
     assert drawn.data[0].marker.pattern.shape == ("", "", "/")
+
+
+def test_every_mode_has_a_bar() -> None:
+    sums = language([*([0.95 / 16] * 16), *([0.05 / 69] * 69)])
+    drawn = mass_figure(sums, [run(FORWARD, 0, [1 / 85] * 85)], RunLook(0), 1.0, "light")
+    assert drawn.data[0].marker.pattern.shape == (*([""] * 16), "/")
 
 
 def test_no_star_where_no_row_is_better() -> None:
