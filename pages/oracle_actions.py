@@ -26,8 +26,8 @@ KIND = "oracle"
 Seen = Mapping[str, Any]
 """What a browser has been sent: the task, its last piece, whether it had ended, and the charts."""
 _EMPTY = (
-    "Nothing is trained yet. Six objectives are chosen; press Train and compare. It takes seconds, "
-    "and the results stay at this page's address."
+    "Nothing is trained yet. The objectives that are chosen show covering and seeking side by side. "
+    "Training takes seconds, and the results stay at this page's address."
 )
 _NUM_NUMBERS = 7
 
@@ -192,7 +192,8 @@ def _status(context: AppContext, task: TaskRecord, found: Experiment) -> str:
         stopping = plain("Stopping …", "waiting") if task.is_cancel_requested else ""
         return stopping or progress_html(found, now - (task.started_at or now))
     took = duration((task.ended_at or now) - (task.started_at or task.created_at))
-    done = f"{len(found.runs)} of {found.total} runs"
+    where = f" on “{found.language.title}”" if found.language else ""
+    done = f"{len(found.runs)} of {found.total} runs{where}"
     notes = "" if found.runs else " ".join(["", *found.notes])
     tone: Tone = "good" if task.status is TaskStatus.COMPLETED else "problem"
     if task.status is TaskStatus.COMPLETED:

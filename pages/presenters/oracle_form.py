@@ -81,7 +81,10 @@ def objectives_html() -> str:
         f"<dt>{escape(one.title)}</dt><dd>{escape(one.sentence)}</dd>"
         for one in ORACLE_OBJECTIVES.values()
     )
-    return f'<dl class="objective-meanings">{items}</dl>'
+    return (
+        '<div class="objective-list" tabindex="0" role="region" aria-label="Objectives">'
+        f'<dl class="objective-meanings">{items}</dl></div>'
+    )
 
 
 def language_html(name: str, table: str) -> str:

@@ -53,7 +53,7 @@ def test_an_experiment_fills_in_stays_over_a_reload_and_stops(visit: Visit, site
     expect(page.locator("#oracle-status")).to_contain_text("Nothing is trained yet")
     run_experiment(page, ["Exact Forward KL"], ["Supervised fine-tuning"], "0, 1")
     status = page.locator("#oracle-status")
-    expect(status).to_contain_text("4 of 4 runs in", timeout=TRAINING_MS)
+    expect(status).to_contain_text("4 of 4 runs on “Two modes” in", timeout=TRAINING_MS)
     expect(page.locator("#oracle-chart-1 .main-svg").first).to_be_visible()
     expect(page.locator("#oracle-summary-0")).to_contain_text("Covers both modes")
     expect(page.locator("#oracle-checks")).to_contain_text(
@@ -65,7 +65,7 @@ def test_an_experiment_fills_in_stays_over_a_reload_and_stops(visit: Visit, site
     assert len(started.value.path().read_text().splitlines()) > 4 * 5
 
     page.reload()
-    expect(status).to_contain_text("4 of 4 runs in")
+    expect(status).to_contain_text("4 of 4 runs on “Two modes” in")
     expect(page.locator("#oracle-seeds input, #oracle-seeds textarea")).to_have_value("0-1")
     assert page.locator("#oracle-matrix").inner_text() == matrix
 
