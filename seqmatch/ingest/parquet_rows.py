@@ -3,6 +3,10 @@
 A file of 200 KB can say "two million rows of one long text" in its dictionary. So the number of
 rows is read from the footer first, texts stay dictionary-encoded until a row needs them, and every
 text that is taken out is counted against the budget.
+
+Where a column's texts lie in the file one by one, as most writers leave texts that differ, keeping
+them encoded would gather them all in one dictionary: those columns are read plainly, in batches of
+a few megabytes. A file that lies about it runs into the limit on memory of this process (E132).
 """
 
 from collections.abc import Iterator
@@ -18,8 +22,13 @@ from seqmatch.ingest.rows import Row
 
 FLAT_BATCH_ROWS = 8192
 """Of texts a batch holds indices into the dictionary, which Arrow builds anew for each batch."""
+PLAIN_BATCH_BYTES = 8_000_000
+"""Of texts that are not kept encoded, by their mean size."""
 NESTED_BATCH_ROWS = 64
 """Lists of messages are unpacked whole, so few are held at once."""
+_INDEX_BYTES = 4
+_DICTIONARY_BYTES = 2_000_000
+"""No usual writer makes a larger dictionary: it writes the texts one by one instead."""
 _ERRORS = (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError)
 
 
@@ -33,7 +42,7 @@ def read_parquet(path: Path, limits: Limits) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as footer:
             _check_footer(footer, limits)
-            texts, batch_rows = _plan(footer.schema_arrow)
+            texts, batch_rows = plan(footer)
         budget = _Budget(limits)
         with pq.ParquetFile(
             path, memory_map=False, pre_buffer=False, read_dictionary=texts
@@ -83,8 +92,9 @@ def _check_footer(file: Any, limits: Limits) -> None:
         raise FileProblem("E152", f"two columns are called {twice!r}", column=twice)
 
 
-def _plan(schema: Any) -> tuple[list[str], int]:
+def plan(file: Any) -> tuple[list[str], int]:
     """Returns the columns to keep dictionary-encoded, and how many rows to hold at once."""
+    schema = file.schema_arrow
     is_text = (
         pa.types.is_string,
         pa.types.is_large_string,
@@ -92,8 +102,25 @@ def _plan(schema: Any) -> tuple[list[str], int]:
         pa.types.is_large_binary,
     )
     texts = [field.name for field in schema if any(check(field.type) for check in is_text)]
-    is_nested = any(pa.types.is_nested(field.type) for field in schema)
-    return texts, NESTED_BATCH_ROWS if is_nested else FLAT_BATCH_ROWS
+    plain = _row_bytes_of_plain_columns(file.metadata)
+    encoded = [name for name in texts if name not in plain]
+    if any(pa.types.is_nested(field.type) for field in schema):
+        return encoded, NESTED_BATCH_ROWS
+    fitting = int(PLAIN_BATCH_BYTES / (sum(plain.values()) or 1))
+    return encoded, min(max(fitting, NESTED_BATCH_ROWS), FLAT_BATCH_ROWS)
+
+
+def _row_bytes_of_plain_columns(meta: Any) -> dict[str, float]:
+    """Returns the columns with a part too large for indices and a dictionary: bytes a row."""
+    found: dict[str, float] = {}
+    for group in map(meta.row_group, range(meta.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            indices = _INDEX_BYTES * column.num_values
+            if column.total_uncompressed_size > indices + _DICTIONARY_BYTES:
+                row_bytes = column.total_uncompressed_size / max(column.num_values, 1)
+                name = column.path_in_schema
+                found[name] = max(found.get(name, 0.0), row_bytes)
+    return found
 
 
 def _values(column: Any) -> Iterator[object]:

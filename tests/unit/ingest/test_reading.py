@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from seqmatch.ingest import ColumnMapping, Limits, UploadReport
 from seqmatch.ingest.frozen import preview
+from seqmatch.ingest.parquet_rows import FLAT_BATCH_ROWS, plan, read_parquet
 from seqmatch.ingest.reading import read_upload
 from seqmatch.types import Demonstration, Message
 
@@ -191,6 +193,24 @@ def test_a_mapping_names_what_it_lacks() -> None:
         ColumnMapping(format="prompt_completion", fields={"prompt": "a"})
     with pytest.raises(ValueError, match=r"unknown \['answer'\]"):
         ColumnMapping(format="text", fields={"text": "a", "answer": "b"})
+
+
+def test_parquet_columns_of_many_texts_are_read_plainly_and_others_keep_their_dictionary(
+    tmp_path: Path,
+) -> None:
+    numbers = random.Random(0)
+    written = [
+        {
+            "prompt": f"{index} " + "".join(numbers.choices("abcdefgh", k=300)),
+            "completion": "yes" if index % 7 else None,
+        }
+        for index in range(9_000)
+    ]
+    pq.write_table(pa.Table.from_pylist(written), tmp_path / "a.parquet", row_group_size=8_000)
+    with pq.ParquetFile(tmp_path / "a.parquet") as file:
+        assert plan(file) == (["completion"], FLAT_BATCH_ROWS)
+    rows = list(read_parquet(tmp_path / "a.parquet", Limits()))
+    assert [row.values for row in rows] == written
 
 
 def test_plain_text_is_paragraphs(tmp_path: Path) -> None:
