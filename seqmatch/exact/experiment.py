@@ -1,6 +1,8 @@
 """The exact experiment: trains every objective from every seed and measures, piece by piece."""
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +17,7 @@ from seqmatch.exact.occupancy import state_action_occupancy
 from seqmatch.exact.optimum import Interrupted, Optimum, minimise, minimise_in_rounds
 from seqmatch.exact.output_law import output_law, simulate
 from seqmatch.exact.policies import ExactPolicy, make_policy, without_backspace
-from seqmatch.exact.population import Population, Setting, population_of
+from seqmatch.exact.population import Population, Setting, objective_config, population_of
 from seqmatch.exact.results import (
     OracleAnswer,
     OracleLanguage,
@@ -23,6 +25,7 @@ from seqmatch.exact.results import (
     OracleRequest,
     OracleRun,
 )
+from seqmatch.objectives.dispatch import warnings_of
 
 MAX_LISTED = 100
 """Answers that are listed one by one; the others are pooled in one entry."""
@@ -47,29 +50,27 @@ def run_experiment(request: OracleRequest, tell: Tell) -> None:
     """
     setting = setting_of(request)
     listing = _Listing.of(setting)
-    if not tell(OraclePiece(kind="language", language=_described(setting, listing, request))):
-        return
-    choices = [get_oracle_objective(key) for key in request.objectives]
-    trainable = {each.key: population_of(each, setting, request) for each in choices}
-    for choice in choices:
-        if _is_infinite(trainable[choice.key], setting):
-            del trainable[choice.key]
-            if not tell(OraclePiece(kind="note", text=_why_infinite(choice))):
-                return
-    total, done = len(trainable) * len(request.seeds), 0
-    try:
-        for seed in request.seeds:
-            for choice in choices:
-                if choice.key in trainable:
-                    watch = _watcher(tell, done, total, f"{choice.title}, seed {seed}")
-                    bench = _Bench(request, setting, listing, trainable[choice.key])
-                    run = bench.run(choice.key, seed, watch)
-                    done += 1
-                    if not tell(OraclePiece(kind="run", run=run)):
-                        return
-        tell(OraclePiece(kind="progress", done=done, total=total, text="done"))
-    except Interrupted:
-        return
+
+    def say(piece: OraclePiece) -> None:
+        if not tell(piece):
+            raise Interrupted
+
+    with contextlib.suppress(Interrupted):
+        say(OraclePiece(kind="language", language=_described(setting, listing, request)))
+        benches = []
+        for choice in map(get_oracle_objective, request.objectives):
+            population = population_of(choice, setting, request)
+            is_infinite = _is_infinite(population, setting)
+            if not is_infinite:
+                benches.append((choice, _Bench(request, setting, listing, population)))
+            warnings = warnings_about(choice, setting, request)
+            for note in [_why_infinite(choice)] if is_infinite else warnings:
+                say(OraclePiece(kind="note", text=note))
+        runs = list(itertools.product(request.seeds, benches))
+        for done, (seed, (choice, bench)) in enumerate(runs):
+            watch = _watcher(tell, done, len(runs), f"{choice.title}, seed {seed}")
+            say(OraclePiece(kind="run", run=bench.run(choice.key, seed, watch)))
+        say(OraclePiece(kind="progress", done=len(runs), total=len(runs), text="done"))
 
 
 def setting_of(request: OracleRequest) -> Setting:
@@ -119,6 +120,14 @@ def loss_match(
             numbers.append(torch.cat([value.reshape(1), *(g.flatten() for g in gradients)]))
         worst = max(worst, float((numbers[0] - numbers[1]).detach().abs().max()))
     return worst
+
+
+def warnings_about(choice: OracleObjective, setting: Setting, request: OracleRequest) -> list[str]:
+    """Returns what the product warns of before it trains on these settings."""
+    if not choice.settings:
+        return []
+    config = objective_config(choice, setting, request)
+    return [f"{choice.key}: {warning}" for warning in warnings_of(config)]
 
 
 def _bound(

@@ -125,7 +125,7 @@ def backspace_calibration(policy: ExactPolicy, data: Transitions, margin: float)
     deletes = log_p[states, chain.backspace]
     stays = log_p[states, : chain.vocab].logsumexp(dim=-1)
     is_asked = labels == chain.backspace
-    high, low = math.log1p(-margin), math.log(margin)
+    high, low = torch.tensor([math.log1p(-margin), math.log(margin)], dtype=mass.dtype)
     log_b = torch.where(is_asked, high, low)
     log_rest = torch.where(is_asked, low, high)
     return (mass * (deletes.exp() * (deletes - log_b) + stays.exp() * (stays - log_rest))).sum()

@@ -63,6 +63,14 @@ def test_what_is_infinite_for_every_policy_is_said_and_not_trained() -> None:
     assert runs[0].divergences["forward_kl"] < 1.0
 
 
+def test_what_the_product_warns_of_is_said_here_too() -> None:
+    pieces = _pieces(objectives=["forward_kl_occupancy:paper"], seeds=[0])
+
+    (note,) = [piece.text for piece in pieces if piece.kind == "note"]
+    assert note.startswith("forward_kl_occupancy:paper: ")
+    assert "the stop token" in note
+
+
 def test_the_trap_is_left_by_backspace_and_decodes_agree() -> None:
     _, runs = _results(
         _pieces(

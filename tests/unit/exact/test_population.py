@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqmatch.divergences import divergences_of, get_divergence
-from seqmatch.exact.choices import ORACLE_OBJECTIVES, get_oracle_objective
+from seqmatch.exact.choices import ORACLE_OBJECTIVES, OracleObjective, get_oracle_objective
 from seqmatch.exact.experiment import loss_match, optimum_of
 from seqmatch.exact.languages import Language, State, complete_answers, get_language
 from seqmatch.exact.output_law import output_law
@@ -80,6 +80,26 @@ def test_every_objective_matches_enumeration(key: str, level: str, backspace: bo
     assert difference < 1e-10
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"forward_kl": 0.0, "reverse_kl": 0.0, "jensen_shannon": 0.7},
+        {"forward_kl": 0.5, "reverse_kl": 0.3, "jensen_shannon": 0.2, "chi_square_mixture": 0.4},
+        {"forward_kl": 0.1, "reverse_kl": 0.0, "backspace_calibration": 0.7},
+    ],
+)
+def test_every_part_of_the_composite_matches_enumeration(weights: dict[str, float]) -> None:
+    setting = Setting.of(_language(), True)
+    policy = make_policy(setting.chain, "tabular", 0, scale=0.5)
+    choice = OracleObjective("", "", "objective", "", {"kind": "composite", **weights})
+    population = population_of(choice, setting, OracleRequest(alpha=0.3))
+
+    difference = loss_match(population, setting, policy, 0)
+
+    assert difference is not None
+    assert difference < 1e-10
+
+
 @pytest.mark.parametrize("name", MATCHED)
 @pytest.mark.parametrize("alpha", [0.05, 0.3])
 def test_d7_the_optimum_of_sequence_match_is_the_stationary_point(name: str, alpha: float) -> None:
@@ -109,9 +129,8 @@ def test_d7_the_mixture_with_other_coefficients() -> None:
     choice = get_oracle_objective("sequence_match:chi_square_mixture")
     settings = {**choice.settings, "mixture_data": 0.4, "mixture_model": 0.1}
     request = OracleRequest(alpha=alpha)
-    population = population_of(
-        type(choice)(choice.key, "", "objective", "", settings), setting, request
-    )
+    changed = OracleObjective("", "", "objective", "", settings)
+    population = population_of(changed, setting, request)
     policy = make_policy(setting.chain, "tabular", 0)
     assert optimum_of(population, policy).is_converged
     logits, probabilities = _rows(policy, policy.logits()), _rows(policy, policy.log_probs().exp())
