@@ -73,7 +73,7 @@ def build(context: AppContext) -> None:
             show, [task, seen, theme], shown, js=WITH_THEME, **QUIET
         )
     timer.tick(show, [task, seen, theme], shown, js=WITH_THEME, **POLLING)
-    stop.click(handler(actions.stop, context), task, status, **QUIET)
+    stop.click(handler(actions.stop, context), [task, seen, theme], shown, js=WITH_THEME, **QUIET)
     gr.on(
         [fields.language.input, fields.table.change],
         handler(actions.follow_language),

@@ -26,8 +26,8 @@ KIND = "oracle"
 Seen = Mapping[str, Any]
 """What a browser has been sent: the task, its last piece, whether it had ended, and the charts."""
 _EMPTY = (
-    "Nothing is trained yet. The objectives that are chosen show covering and seeking side by side. "
-    "Training takes seconds, and the results stay at this page's address."
+    "Nothing is trained yet. The objectives that are chosen show covering and seeking side by "
+    "side. Training takes seconds, and the results stay at this page's address."
 )
 _NUM_NUMBERS = 7
 
@@ -104,11 +104,15 @@ def read(values: tuple[Any, ...]) -> OracleRequest:
     )
 
 
-def stop(context: AppContext, task_id: str) -> str:
-    """Asks the worker to stop; what was written stays."""
+def stop(context: AppContext, task_id: str, seen: Seen, theme: Theme) -> list[Any]:
+    """Asks the worker to stop, and shows what is there: what was written stays.
+
+    It answers as `show` does, timer and all: an answer that is older than that of the timer, and
+    comes after it, is then followed by a newer one.
+    """
     if task_id:
         context.store.tasks.cancel(task_id)
-    return plain("Stopping …", "waiting")
+    return show(context, task_id, seen, theme)
 
 
 def follow_language(language: str, table: str | None) -> list[Any]:
