@@ -120,12 +120,18 @@ class Policy(nn.Module):
         )
         return output.last_hidden_state  # type: ignore[no-any-return]
 
+    def slot_states(self, batch: SinglePassBatch) -> "Float[Tensor, 'batch slot hidden']":
+        """Returns the last hidden state of every slot by one masked forward pass."""
+        mask = None if batch.attends is None else additive_mask(batch, self.dtype)
+        return self.hidden_states(batch.input_ids, batch.position_ids, mask)
+
     def state_action_values(
         self,
         batch: SinglePassBatch,
         *,
         value_temperature: float | None = None,
         with_backspace_q: bool = False,
+        hidden: "Float[Tensor, 'batch slot hidden'] | None" = None,
     ) -> StateActionValues:
         """Returns l(y_t|s_t) for t < N and V(s_t) for t <= N by one masked forward pass.
 
@@ -137,12 +143,14 @@ class Policy(nn.Module):
             value_temperature: The beta of `tempered_values`, above 0; None leaves them out.
             with_backspace_q: Whether to fill in what the calibration of backspace needs; nothing
                 is, where the policy has no backspace.
+            hidden: What `slot_states` returned for this batch, where somebody else needs it too;
+                None runs the model.
 
         Source: Cundy & Ermon (arXiv 2306.05426), masking; docs/method.md, "One pass for all
         states".
         """
-        mask = None if batch.attends is None else additive_mask(batch, self.dtype)
-        hidden = self.hidden_states(batch.input_ids, batch.position_ids, mask)
+        if hidden is None:
+            hidden = self.slot_states(batch)
         num_rows, num_states = batch.state_slot.shape
         times = torch.arange(num_states, device=hidden.device)
         is_state = times <= batch.num_actions[:, None]

@@ -1,0 +1,30 @@
+"""How well scores tell demonstrations from rollouts; chance is 1/2. No gradients."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seqmatch.discriminators.scores import WeightedScores
+
+
+@torch.no_grad()
+def accuracy(data: WeightedScores, rollouts: WeightedScores) -> Float[Tensor, ""]:
+    """Computes the share that the sign of h gets right, the mean of both sides; h = 0 is half."""
+    of_data = data.mean((data.h.sign() + 1) / 2)
+    of_rollouts = rollouts.mean((1 - rollouts.h.sign()) / 2)
+    return (of_data + of_rollouts) / 2
+
+
+@torch.no_grad()
+def auc(data: WeightedScores, rollouts: WeightedScores) -> Float[Tensor, ""]:
+    """Computes P(h(demonstration) > h(rollout)) + P(equal)/2 under the weights.
+
+    The area under the curve of hits over false alarms, for all thresholds at once.
+    """
+    order = rollouts.h.flatten().argsort()
+    ordered = rollouts.h.flatten()[order].contiguous()
+    below = torch.nn.functional.pad(rollouts.weights.flatten()[order].cumsum(0), (1, 0))
+    scores = data.h.flatten()
+    less = below[torch.searchsorted(ordered, scores, right=False)]
+    at_most = below[torch.searchsorted(ordered, scores, right=True)]
+    return (data.weights.flatten() * (less + at_most) / 2).sum()
