@@ -24,6 +24,12 @@ _GROUPS: tuple[tuple[ObjectiveGroup, str, str], ...] = (
         "The divergence itself, by exact gradients: what an objective aims at.",
     ),
     ("objective", "Objectives", "The losses that Train offers, in expectation over all answers."),
+    (
+        "adversarial",
+        "Adversarial imitation",
+        "A policy against the exact discriminator, from a start of supervised fine-tuning. Train "
+        "does not offer these yet.",
+    ),
 )
 TABLE_EXAMPLE = "ab 5\nba 3\naa 1\nbb 1"
 AS_LANGUAGE = "language"

@@ -1,8 +1,9 @@
 """What the Oracle page and command can train: exact divergences and objectives. Light.
 
-A key is `exact:<divergence>` (minimise the divergence itself, by exact gradients) or the kind of an
-objective with what tells its variants apart: `sequence_match:<divergence>`, `composite:jeffreys`.
-Both are read from the registries, so that a new divergence or kind is here at once.
+A key is `exact:<divergence>` (minimise the divergence itself, by exact gradients), the kind of an
+objective with what tells its variants apart (`sequence_match:<divergence>`, `composite:jeffreys`),
+or `adversarial:<divergence>:<level>` (an exact discriminator and a policy in turn). All are read
+from the registries, so that a new divergence or kind is here at once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,10 +14,25 @@ from seqmatch.divergences import DIVERGENCES, divergences_of
 from seqmatch.errors import unknown_name
 from seqmatch.objectives import OBJECTIVES, ObjectiveConfig
 from seqmatch.objectives.base import Frozen
+from seqmatch.policy_gradient import FAIRL_ORIGINAL
 
-ObjectiveGroup = Literal["exact divergence", "objective"]
+ObjectiveGroup = Literal["exact divergence", "objective", "adversarial"]
+AdversarialLevel = Literal["token", "trajectory"]
+"""What a discriminator tells apart: state-action pairs, or whole answers."""
 
 EXACT = "exact"
+ADVERSARIAL = "adversarial"
+
+
+@dataclass(frozen=True)
+class AdversarialChoice:
+    """The reward of an adversarial objective, and what it should lower."""
+
+    reward: str
+    """A divergence, or `policy_gradient.FAIRL_ORIGINAL`."""
+    level: AdversarialLevel
+    divergence: str
+    """The divergence that is reported as its own."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,8 @@ class OracleObjective:
     """For an objective: the settings of its config that make it this variant, `kind` included."""
     divergence: str = ""
     """For an exact divergence: its name."""
+    adversarial: AdversarialChoice | None = None
+    """For an adversarial objective: what the policy is rewarded for."""
     uses_alpha: bool = False
     """Whether the entropy weight changes what is minimised."""
 
@@ -57,7 +75,8 @@ def get_oracle_objective(key: str) -> OracleObjective:
 
 def oracle_objectives() -> dict[str, OracleObjective]:
     """Returns everything that can be trained, by key, as the registries stand now."""
-    return {each.key: each for each in (*_objectives(), *_exact_divergences())}
+    entries = (*_objectives(), *_exact_divergences(), *_adversarial())
+    return {each.key: each for each in entries}
 
 
 def _exact_divergences() -> Iterator[OracleObjective]:
@@ -68,6 +87,29 @@ def _exact_divergences() -> Iterator[OracleObjective]:
             group="exact divergence",
             sentence=divergence.sentence,
             divergence=name,
+        )
+
+
+def _adversarial() -> Iterator[OracleObjective]:
+    for name, divergence in divergences_of("adversarial").items():
+        known_as = f" ({_KNOWN_AS[name]})" if name in _KNOWN_AS else ""
+        title = f"Adversarial {divergence.title}{known_as}"
+        yield from _both_levels(name, title, divergence.sentence, name)
+    title = "Adversarial FAIRL with its original reward"
+    yield from _both_levels(FAIRL_ORIGINAL, title, _FAIRL_ORIGINAL_SENTENCE, "forward_kl")
+
+
+def _both_levels(
+    reward: str, title: str, sentence: str, divergence: str
+) -> Iterator[OracleObjective]:
+    levels: tuple[AdversarialLevel, ...] = get_args(AdversarialLevel)
+    for level in levels:
+        yield OracleObjective(
+            key=f"{ADVERSARIAL}:{reward}:{level}",
+            title=f"{title}, {_LEVEL_WORDS[level]}",
+            group="adversarial",
+            sentence=sentence,
+            adversarial=AdversarialChoice(reward, level, divergence),
         )
 
 
@@ -107,6 +149,21 @@ _VARIANTS: Mapping[str, tuple[_Variant, ...]] = {
     "composite": (_Variant("jeffreys", "Jeffreys (1, 1)", {"forward_kl": 1.0, "reverse_kl": 1.0}),),
 }
 """Kinds that are not here are offered once, with their default settings."""
+
+_KNOWN_AS: Mapping[str, str] = {
+    "jensen_shannon": "GAIL",
+    "reverse_kl": "AIRL",
+    "forward_kl": "FAIRL, exact",
+}
+"""The methods of adversarial imitation that minimise it."""
+_LEVEL_WORDS: Mapping[AdversarialLevel, str] = {
+    "token": "token by token",
+    "trajectory": "whole answers",
+}
+_FAIRL_ORIGINAL_SENTENCE = (
+    "The reward -h e^h of FAIRL's code, which is not forward KL's: with an exact discriminator it "
+    "drives the policy away from the data."
+)
 
 ORACLE_OBJECTIVES: Mapping[str, OracleObjective] = oracle_objectives()
 

@@ -176,6 +176,9 @@ class _Bench:
     def run(self, key: str, seed: int, watch: Callable[[], bool]) -> OracleRun:
         setting = self.setting
         policy = make_policy(setting.chain, setting.language.policy, seed)
+        if self.population.warm_up is not None:
+            self.population.warm_up(policy)
+        at_start = self._own_divergence(policy)
         optimum = optimum_of(self.population, policy, watch)
         log_probs = policy.log_probs().detach()
         law = output_law(setting.chain, log_probs)
@@ -195,6 +198,8 @@ class _Bench:
             off_data_probability_masked=self._masked(log_probs),
             off_data_probability_simulated=self._simulated(log_probs, seed, num_simulated),
             num_simulated=num_simulated,
+            own_divergence_at_start=at_start,
+            own_divergence=self._own_divergence(policy),
         )
 
     def _divergences(self, law: Tensor, log_probs: Tensor) -> dict[str, float]:
@@ -208,6 +213,10 @@ class _Bench:
             name: float(divergence_value(name, data, model, order))
             for name in divergences_of("exact")
         }
+
+    def _own_divergence(self, policy: ExactPolicy) -> float | None:
+        own = self.population.own_divergence
+        return None if own is None else float(own(policy).detach())
 
     def _off_data(self, law: Tensor) -> float:
         return float(law[self.setting.law == 0.0].sum())

@@ -68,6 +68,51 @@ def state_action_occupancy(
     return state_occupancy(chain, log_probs, discount)[:, None] * log_probs.exp()
 
 
+def discounted_visits(
+    chain: TokenChain, log_probs: Float[Tensor, "state action"], discount: float
+) -> Float[Tensor, " state"]:
+    """Computes sum_t gamma^t P(s_t = s), an end being visited once; without gradient.
+
+    For gamma = 1 the expected number of visits; the policy must then stop with probability 1.
+    """
+    source = np.zeros(chain.num_states)
+    source[0] = 1.0
+    return torch.from_numpy(_until_the_end(chain, log_probs, discount).solve(source))
+
+
+def action_values(
+    chain: TokenChain,
+    log_probs: Float[Tensor, "state action"],
+    rewards: Float[Tensor, "state action"],
+    end_values: Float[Tensor, " state"],
+    discount: float,
+) -> Float[Tensor, "state action"]:
+    """Computes Q(s, a) = r(s, a) + gamma W(s'), W the expected return; without gradient.
+
+    W(s) = sum_a p(a|s) Q(s, a) where an action can be taken, and `end_values` at terminal states.
+    Exact also with backspace, where answers come back to states for ever.
+
+    Args:
+        chain: States and where actions lead.
+        log_probs: log p(a|s).
+        rewards: r(s, a); what stands at terminal states and at probability 0 is not read.
+        end_values: All that follows a terminal state; read there only.
+        discount: gamma, above 0, at most 1; with 1 the policy must stop with probability 1.
+    """
+    probs = log_probs.detach().exp()
+    gained = (probs * rewards).masked_fill(probs == 0.0, 0.0).sum(dim=1)
+    source = gained.where(~chain.is_terminal, end_values)
+    system = _until_the_end(chain, log_probs, discount)
+    values = torch.from_numpy(system.solve_adjoint(source.numpy()))
+    return rewards + discount * values[chain.next_state]
+
+
+def _until_the_end(chain: TokenChain, log_probs: Tensor, discount: float) -> "_System":
+    """I - gamma P without the steps of terminal states."""
+    probs = log_probs.detach().exp().masked_fill(chain.is_terminal[:, None], 0.0)
+    return _System(chain, probs.numpy(), discount)
+
+
 class _Occupancy(torch.autograd.Function):
     """The solve as a function of p(a|s), and its adjoint."""
 

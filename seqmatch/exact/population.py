@@ -2,8 +2,9 @@
 
 Objectives run through the product's own loss on enumerated trajectories, weighed by probability;
 beside that stands the same objective from occupancy measures. Exact divergences run through the
-recursions over the tree of states; beside that stands brute force. The two ways share the policy's
-logits and nothing else.
+recursions over the tree of states; beside that stands brute force. Adversarial objectives have the
+gradient of the policy step's own code on all answers; beside that stands the gradient of the
+divergence by brute force. The two ways share the policy's logits and nothing else.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from seqmatch.divergences import get_divergence
-from seqmatch.exact.choices import OracleObjective
+from seqmatch.exact.adversarial import Adversary, limited_square_potential, warm_up
+from seqmatch.exact.choices import AdversarialChoice, OracleObjective
 from seqmatch.exact.demonstrator import Demonstrator, Transitions
 from seqmatch.exact.divergence_values import divergence_value
 from seqmatch.exact.languages import Language
@@ -62,6 +64,12 @@ from seqmatch.objectives.dispatch import (
     rollout_config,
     value_temperature,
 )
+from seqmatch.policy_gradient import (
+    FAIRL_ORIGINAL,
+    LOG_RATIO_LIMIT,
+    limited,
+    reward_function,
+)
 from seqmatch.types import StateActionValues
 
 Loss = Callable[[ExactPolicy], Tensor]
@@ -105,6 +113,10 @@ class Population:
     """Whether anything depends on the policy's own samples."""
     is_smooth: bool = True
     """Whether autograd differentiates it twice."""
+    warm_up: Callable[[ExactPolicy], None] | None = None
+    """Brings a policy, in place, from its random start to where the objective takes over."""
+    own_divergence: Callable[[ExactPolicy], Tensor] | None = None
+    """What the objective should lower, where that is told at its start and end."""
 
 
 def population_of(choice: OracleObjective, setting: Setting, request: OracleRequest) -> Population:
@@ -113,8 +125,11 @@ def population_of(choice: OracleObjective, setting: Setting, request: OracleRequ
     Args:
         choice: The key.
         setting: The language.
-        request: Gives alpha, the level of exact divergences and the order of the alpha family.
+        request: Gives alpha, the level of exact divergences and the order of the alpha family. An
+            adversarial key has a level of its own.
     """
+    if choice.adversarial:
+        return _adversarial(choice.adversarial, setting, request)
     if choice.divergence:
         return _exact(choice.divergence, setting, request.level, request.divergence_order)
     return _objective(objective_config(choice, setting, request), setting)
@@ -163,6 +178,74 @@ def _exact(name: str, setting: Setting, level: Level, order: float) -> Populatio
         descended=lambda _: loss,
         has_samples=False,
         is_smooth=level == "answers",
+    )
+
+
+def _adversarial(choice: AdversarialChoice, setting: Setting, request: OracleRequest) -> Population:
+    """The discriminator is solved anew at every policy, so that there is nothing to hold.
+
+    The number is the exact divergence, or for the original reward of FAIRL what that descends; the
+    gradient is minus the policy gradient.
+    """
+    order = request.divergence_order
+    level: Level = "occupancy" if choice.level == "token" else "answers"
+    own = _exact(choice.divergence, setting, level, order)
+    is_original = choice.reward == FAIRL_ORIGINAL
+    exact = _fled(setting, level) if is_original else own
+    reward = reward_function(choice.reward, order)
+    adversary = Adversary(
+        data=setting.demonstrator.occupancy(),
+        law=setting.law,
+        discount=setting.language.discount,
+        level=choice.level,
+        reward=limited(reward) if is_original else reward,
+    )
+    imitation = _objective(SFTConfig(backspace=setting.chain.has_backspace), setting)
+
+    def loss(policy: ExactPolicy) -> Tensor:
+        value = exact.loss(policy)(policy).detach()
+        if value.isinf():
+            return value
+        surrogate = adversary.surrogate(policy)
+        return value + (surrogate - surrogate.detach())
+
+    return Population(
+        loss=lambda _: loss,
+        again=exact.again,
+        descended=lambda _: loss,
+        has_samples=False,
+        is_smooth=False,
+        warm_up=lambda policy: warm_up(policy, lambda p: imitation.loss(p)(p)),
+        own_divergence=lambda policy: own.loss(policy)(policy),
+    )
+
+
+def _fled(setting: Setting, level: Level) -> Population:
+    """The potential of the original reward of FAIRL, from recursions and from brute force."""
+    chain, discount = setting.chain, setting.language.discount
+
+    def loss(policy: ExactPolicy) -> Tensor:
+        log_probs = policy.log_probs()
+        if level == "answers":
+            model = output_law(chain, log_probs)
+        else:
+            model = state_action_occupancy(chain, log_probs, discount)
+        return limited_square_potential(data, model, LOG_RATIO_LIMIT)
+
+    def again(policy: ExactPolicy) -> Tensor:
+        log_probs = policy.log_probs()
+        if level == "answers":
+            model = law_by_brute_force(chain, log_probs)
+        else:
+            model = occupancy_by_brute_force(chain, log_probs, discount)
+        return limited_square_potential(data, model, LOG_RATIO_LIMIT)
+
+    data = setting.law if level == "answers" else setting.demonstrator.occupancy()
+    return Population(
+        loss=lambda _: loss,
+        again=(lambda _: again) if is_small_enough(chain) else None,
+        descended=lambda _: loss,
+        has_samples=False,
     )
 
 

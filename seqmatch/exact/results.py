@@ -136,6 +136,11 @@ class OracleRun(_Result):
     off_data_probability_simulated: float | None = None
     """The same counted over simulated decodes; None where none were made."""
     num_simulated: int = 0
+    own_divergence_at_start: Extended | None = None
+    """For an adversarial objective: the exact divergence that it should lower, at its own level,
+    where a few steps of supervised fine-tuning leave the policy to it."""
+    own_divergence: Extended | None = None
+    """The same at the end; None for other objectives."""
 
 
 class OraclePiece(_Result):

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from seqmatch.divergences import DIVERGENCES
+from seqmatch.divergences import DIVERGENCES, divergences_of
 from seqmatch.exact.choices import DEFAULT_OBJECTIVES, ORACLE_OBJECTIVES, get_oracle_objective
 from seqmatch.exact.results import MatrixCell, OracleRequest, OracleRun, cell_of, matrix
 from seqmatch.objectives import OBJECTIVES, ObjectiveConfig
@@ -30,9 +30,13 @@ def _run(objective: str, seed: int, **divergences: float) -> OracleRun:
 def test_every_kind_and_every_divergence_can_be_chosen() -> None:
     kinds = {key.partition(":")[0] for key in ORACLE_OBJECTIVES}
 
-    assert kinds == {"exact", *OBJECTIVES}
+    assert kinds == {"exact", "adversarial", *OBJECTIVES}
     assert all(key in ORACLE_OBJECTIVES for key in DEFAULT_OBJECTIVES)
     assert {f"exact:{name}" for name in DIVERGENCES} <= set(ORACLE_OBJECTIVES)
+    rewards = [*divergences_of("adversarial"), "fairl_original"]
+    assert {key for key in ORACLE_OBJECTIVES if key.startswith("adversarial:")} == {
+        f"adversarial:{name}:{level}" for name in rewards for level in ("token", "trajectory")
+    }
 
 
 def test_the_settings_of_every_objective_are_a_valid_config() -> None:
