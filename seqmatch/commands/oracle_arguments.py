@@ -101,6 +101,9 @@ def _seeds(text: str) -> list[int]:
 
 def _numbers(text: str) -> list[float]:
     try:
-        return [float(part) for part in _names(text)]
+        numbers = [float(part) for part in _names(text)]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+    if not numbers:
+        raise argparse.ArgumentTypeError(f"{text!r} has no number")
+    return numbers

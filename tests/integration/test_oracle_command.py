@@ -92,8 +92,10 @@ def test_the_list_has_every_language_and_objective(capsys: pytest.CaptureFixture
         (["--seeds", "x"], "'x' is neither a number nor a range"),
         (["--alpha", "0"], "alpha: Input should be greater than 0"),
         (["--alpha", "a"], "could not convert string to float"),
+        (["--alpha", ""], "'' has no number"),
         (["--table", "gone.txt"], "--table gone.txt: "),
         (["--csv", "nowhere/x.csv"], "there is no folder nowhere"),
+        (["--csv", "."], "--csv .: is a folder; name a file"),
         (["--objectivs", "sft"], "did you mean --objectives?"),
     ],
 )
@@ -105,6 +107,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_file_that_cannot_be_written_is_one_line_after_the_tables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, err = _main(capsys, "--objectives", "sft", "--seeds", "0", "--csv", "/dev/full")
+
+    assert code == 2
+    assert "## Cross-divergence matrix" in out
+    assert err.splitlines()[-1].startswith("python -m seqmatch oracle: --csv /dev/full: ")
 
 
 def test_a_reader_that_leaves_is_no_error_message() -> None:
