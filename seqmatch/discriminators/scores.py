@@ -39,9 +39,9 @@ def token_weights(
 
         w_t = (1 - gamma) gamma^t  for t < N - 1,   w_{N-1} = gamma^{N-1}
 
-    The last action carries the absorbing tail, gamma^N, as well: a terminal state is entered by it
-    alone, so its density ratio is that of the action (docs/method.md, "Discriminator"). A row sums
-    to its own weight, and gamma -> 1 is `trajectory_weights`.
+    The last action carries the absorbing tail, gamma^N, as well: it alone leads to the terminal
+    state, whose density ratio is therefore its own (docs/method.md, "Discriminator", also on
+    mistakes and limits). A row sums to its own weight, and gamma -> 1 is `trajectory_weights`.
 
     Args:
         is_action: True for t < N.

@@ -22,10 +22,17 @@ from seqmatch.discriminators import (
 )
 from seqmatch.divergences import Divergence, divergences_of, get_divergence
 from seqmatch.errors import ConfigError
+from seqmatch.exact.demonstrator import Demonstrator
 from seqmatch.exact.divergence_values import divergence_value
-from seqmatch.exact.trajectories import WeightedTrajectories, enumerate_answers
+from seqmatch.exact.languages import parse_language
+from seqmatch.exact.token_chain import TokenChain
+from seqmatch.exact.trajectories import (
+    WeightedTrajectories,
+    enumerate_answers,
+    enumerate_demonstrations,
+)
 from tests.oracles import f_divergences
-from tests.two_measures import TwoMeasures, minimiser, two_measures
+from tests.two_measures import TABLE, TwoMeasures, minimiser, two_measures
 
 MEMBERS = [
     *(entry for entry in divergences_of("adversarial").values() if not entry.has_order),
@@ -117,22 +124,44 @@ def rows_of(measures: TwoMeasures, log_probs: Tensor) -> WeightedTrajectories:
     return enumerate_answers(measures.chain, log_probs)
 
 
+def folded(chain: TokenChain, occupancy: Tensor) -> Tensor:
+    """The occupancy with the absorbed mass on the action that leads to it."""
+    expected = occupancy.clone()
+    expected[chain.parent[chain.terminal], 0] += occupancy[chain.terminal, 0]
+    expected[chain.terminal] = 0.0
+    return expected
+
+
+def summed(rows: WeightedTrajectories, like: Tensor, discount: float) -> Tensor:
+    """The rows' token weights by state and action."""
+    weights = token_weights(rows.is_action, discount, rows.weights)
+    total = torch.zeros_like(like)
+    return total.index_put_((rows.states[:, :-1], rows.labels), weights, accumulate=True)
+
+
 @pytest.mark.parametrize("side", ["data", "model"])
 def test_token_weights_of_enumerated_answers_are_the_occupancy(
     measures: TwoMeasures, side: str
 ) -> None:
     rows = rows_of(measures, getattr(measures, f"{side}_log_probs"))
+    occupancy = getattr(measures, side)
 
-    weights = token_weights(rows.is_action, measures.demonstrator.discount, rows.weights)
+    found = summed(rows, occupancy, measures.demonstrator.discount)
 
-    summed = torch.zeros_like(measures.data)
-    summed.index_put_((rows.states[:, :-1], rows.labels), weights, accumulate=True)
-    expected = getattr(measures, side).clone()
-    chain = measures.chain
-    expected[chain.parent[chain.terminal], 0] += expected[chain.terminal, 0]
-    expected[chain.terminal] = 0.0
-    torch.testing.assert_close(summed, expected, atol=1e-14, rtol=0)
-    assert float(weights.sum()) == pytest.approx(1.0)
+    torch.testing.assert_close(found, folded(measures.chain, occupancy), atol=1e-14, rtol=0)
+    assert found.sum().item() == pytest.approx(1.0)
+
+
+def test_token_weights_of_demonstrations_with_mistakes_are_the_occupancy() -> None:
+    language = parse_language(TABLE)
+    chain = TokenChain.of(language, backspace=True)
+    demonstrator = Demonstrator.of(language, chain)
+    occupancy = demonstrator.occupancy()
+
+    found = summed(enumerate_demonstrations(demonstrator), occupancy, language.discount)
+
+    assert occupancy[:, chain.backspace].sum() > 0.01
+    torch.testing.assert_close(found, folded(chain, occupancy), atol=1e-14, rtol=0)
 
 
 def test_both_levels_of_the_cross_entropy_on_answers(measures: TwoMeasures, learnt: Tensor) -> None:
