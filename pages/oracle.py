@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from pages import oracle_actions as actions
-from pages.components.events import FOLLOWING, POLLING, QUIET, WITH_THEME
+from pages.components.events import FOLLOWING, QUIET, WITH_THEME, held, released
 from pages.components.oracle_results import build_results
+from pages.components.plain import plain
 from pages.feedback import handler
 from pages.links import KEEP_ADDRESS
 from pages.page import AppContext, Page
@@ -18,6 +19,7 @@ from pages.presenters import oracle_form as form
 from seqmatch.exact.choices import DEFAULT_OBJECTIVES
 from seqmatch.exact.results import OracleRequest
 
+FORM = "oracle-form"
 POLL_SECONDS = 0.7
 _LEAD = (
     "# Oracle\nIn a language small enough to enumerate, every divergence is a number and not an "
@@ -49,31 +51,44 @@ def build(context: AppContext) -> None:
     theme = gr.Textbox(visible=False, elem_id="oracle-theme")
     seen = gr.State({})
     gr.Markdown(_LEAD)
-    fields = _build_form()
+    with gr.Column(elem_id=FORM):
+        fields = _build_form()
     with gr.Row(elem_classes=["button-row"]):
         start = gr.Button("Train and compare", variant="primary", elem_id="oracle-start")
         stop = gr.Button("Stop", visible=False, elem_id="oracle-stop")
         again = gr.Button("Run again", visible=False, elem_id="oracle-again")
         size = gr.HTML(_FIRST_SIZE, elem_id="oracle-size")
-    status = gr.HTML(elem_id="oracle-status")
+    status = gr.HTML(plain(actions.EMPTY, "empty"), elem_id="oracle-status")
     shown: list[Any] = [seen, status, stop, again]
     timer = gr.Timer(POLL_SECONDS, active=False)
     shown += [timer, *build_results().outputs]
 
-    show = handler(actions.show, context)
-    gr.on(None, handler(actions.from_address, context), None, [*fields.inputs, task], **QUIET).then(
-        show, [task, seen, theme], shown, js=WITH_THEME, **QUIET
+    gr.on(
+        None,
+        handler(actions.from_address, context),
+        None,
+        [*fields.inputs, task],
+        js=held(FORM),
+        **QUIET,
     ).then(
         handler(actions.follow_language), fields.inputs[:2], [fields.table, fields.picture], **QUIET
-    )
+    ).then(None, js=released(FORM))
     for button, action in ((start, actions.submit), (again, actions.submit_again)):
         button.click(
-            handler(action, context), fields.inputs, [status, task, address], **QUIET
-        ).then(None, address, js=KEEP_ADDRESS).then(
-            show, [task, seen, theme], shown, js=WITH_THEME, **QUIET
-        )
-    timer.tick(show, [task, seen, theme], shown, js=WITH_THEME, **POLLING)
-    stop.click(handler(actions.stop, context), [task, seen, theme], shown, js=WITH_THEME, **QUIET)
+            handler(action, context),
+            [seen, *fields.inputs],
+            [status, task, address, timer, seen],
+            **QUIET,
+        ).then(None, address, js=KEEP_ADDRESS)
+    gr.on(
+        [task.change, timer.tick],
+        handler(actions.show, context),
+        [task, seen, theme],
+        shown,
+        js=WITH_THEME,
+        **FOLLOWING,
+    )
+    stop.click(handler(actions.stop, context), task, timer, **QUIET)
     gr.on(
         [fields.language.input, fields.table.change],
         handler(actions.follow_language),

@@ -25,7 +25,7 @@ from storage.records import TaskRecord, TaskStatus
 KIND = "oracle"
 Seen = Mapping[str, Any]
 """What a browser has been sent: the task, its last piece, whether it had ended, and the charts."""
-_EMPTY = (
+EMPTY = (
     "Nothing is trained yet. The objectives that are chosen show covering and seeking side by "
     "side. Training takes seconds, and the results stay at this page's address."
 )
@@ -57,27 +57,35 @@ def from_address(context: AppContext, request: gr.Request) -> list[Any]:
     ]
 
 
-def submit(context: AppContext, *values: Any) -> list[Any]:
-    """Queues the form's experiment, or finds the same one; says at once what is missing."""
-    return _submit(context, values, is_new=False)
+def submit(context: AppContext, seen: Seen, *values: Any) -> list[Any]:
+    """Queues the form's experiment, or finds the same one; says at once what is missing.
+
+    Returns:
+        The status line, the task, its address, the timer that asks for results, and what the
+        browser has been sent, from which the status line that is overwritten here is taken out.
+    """
+    return _submit(context, seen, values, is_new=False)
 
 
-def submit_again(context: AppContext, *values: Any) -> list[Any]:
-    """Queues the form's experiment although the same one was done."""
-    return _submit(context, values, is_new=True)
+def submit_again(context: AppContext, seen: Seen, *values: Any) -> list[Any]:
+    """Queues the form's experiment although the same one was done; returns what `submit` does."""
+    return _submit(context, seen, values, is_new=True)
 
 
-def _submit(context: AppContext, values: tuple[Any, ...], *, is_new: bool) -> list[Any]:
+def _submit(context: AppContext, seen: Seen, values: tuple[Any, ...], *, is_new: bool) -> list[Any]:
+    is_sent = {key: value for key, value in seen.items() if key != "status"}
     try:
         request = read(values)
     except SeqMatchError as error:
-        return [plain(f"⚠ {error}", "problem"), gr.skip(), ""]
+        return [plain(f"⚠ {error}", "problem"), gr.skip(), "", gr.skip(), is_sent]
     if is_new:
         task_id = context.store.tasks.submit(KIND, request.model_dump_json()).id
     else:
         task_id = ask(context.store, KIND, request)
     context.ensure_runner()
-    return [plain("Waiting for the worker …", "waiting"), task_id, link("oracle", task=task_id)]
+    said = plain("Waiting for the worker …", "waiting")
+    # The timer asks too: the same task as before is no change that would.
+    return [said, task_id, link("oracle", task=task_id), gr.Timer(active=True), is_sent]
 
 
 def read(values: tuple[Any, ...]) -> OracleRequest:
@@ -104,15 +112,11 @@ def read(values: tuple[Any, ...]) -> OracleRequest:
     )
 
 
-def stop(context: AppContext, task_id: str, seen: Seen, theme: Theme) -> list[Any]:
-    """Asks the worker to stop, and shows what is there: what was written stays.
-
-    It answers as `show` does, timer and all: an answer that is older than that of the timer, and
-    comes after it, is then followed by a newer one.
-    """
+def stop(context: AppContext, task_id: str) -> gr.Timer:
+    """Asks the worker to stop; what was written stays, and the timer shows how it ends."""
     if task_id:
         context.store.tasks.cancel(task_id)
-    return show(context, task_id, seen, theme)
+    return gr.Timer(active=True)
 
 
 def follow_language(language: str, table: str | None) -> list[Any]:
@@ -142,7 +146,7 @@ def show(context: AppContext, task_id: str, seen: Seen, theme: Theme) -> list[An
     """Shows what is new of an experiment; the timer goes on while something can still come."""
     task = _task(context, task_id)
     if task is None:
-        words = "This experiment is no longer here, or its link was cut off." if task_id else _EMPTY
+        words = "This experiment is no longer here, or its link was cut off." if task_id else EMPTY
         return _nothing(plain(words, "problem" if task_id else "empty"))
     request = _request(task)
     if request is None:

@@ -40,6 +40,7 @@ def test_a_pasted_table_is_checked_as_it_is_typed(visit: Visit, filled_pages: st
     table.fill("ab 3\nb< 1")
     expect(picture.locator("tr").nth(1)).to_contain_text("b<")
     expect(picture.locator("tr").nth(1)).to_contain_text("25 %")
+    expect(page.locator("#oracle-status")).to_contain_text("line 2")  # nothing has overwritten it
 
 
 def test_an_experiment_that_is_not_here_is_said(visit: Visit, filled_pages: str) -> None:

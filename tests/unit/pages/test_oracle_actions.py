@@ -34,14 +34,17 @@ def _status(context: AppContext, task_id: str) -> str:
 
 
 def test_the_same_experiment_is_trained_once_unless_asked_again(context: AppContext) -> None:
-    _, first, address = submit(context, *VALUES)
+    seen = {"task": "before", "status": "said"}
+    _, first, address, timer, is_sent = submit(context, seen, *VALUES)
     assert address == f"oracle?task={first}"
-    assert submit(context, *VALUES)[1] == first
-    assert submit_again(context, *VALUES)[1] != first
+    assert timer.active
+    assert is_sent == {"task": "before"}  # the status line was overwritten
+    assert submit(context, seen, *VALUES)[1] == first
+    assert submit_again(context, seen, *VALUES)[1] != first
 
 
 def test_a_form_that_cannot_be_read_queues_nothing(context: AppContext) -> None:
-    said, _, address = submit(context, "two_modes", None, None, "0", *VALUES[4:])
+    said, _, address, *_ = submit(context, {}, "two_modes", None, None, "0", *VALUES[4:])
     assert "Entropy weight alpha" in said
     assert address == ""
     assert context.store.tasks.list("oracle") == ()
@@ -74,9 +77,7 @@ def test_results_are_sent_once_and_stay_after_a_stop(context: AppContext) -> Non
     dark = show(context, task.id, seen, "dark")
     assert "layout" in dark[panel + 2].to_plotly_json()
 
-    stopping = stop(context, task.id, seen, "light")
-    assert "Stopping" in stopping[1]
-    assert stopping[4].active  # an answer of the timer may have come before this one
+    assert stop(context, task.id).active
     assert "Stopping" in _status(context, task.id)
     tasks.finish(task.id, TaskStatus.CANCELLED)
     assert "It was stopped. 4 of 6 runs on “Two modes” were finished and stay." in _status(
