@@ -56,7 +56,7 @@ def build(context: AppContext) -> None:
         [status, columns, table, fold, replay, play, stop, timer, seen],
         **FOLLOWING,
     )
-    stop.click(handler(actions.stop, context), task, [status], **QUIET)
+    stop.click(handler(actions.stop, context), task, [status, timer], **QUIET)
     replay.input(handler(actions.replay, context), [task, replay], columns, **FOLLOWING)
     play.click(actions.play, replay, [player, replay, play], **QUIET)
     player.tick(

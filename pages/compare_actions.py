@@ -163,11 +163,11 @@ def show(context: AppContext, task_id: str, seen: Seen) -> list[Any]:
     ]
 
 
-def stop(context: AppContext, task_id: str) -> str:
-    """Asks the worker to stop; what was written stays."""
+def stop(context: AppContext, task_id: str) -> list[Any]:
+    """Asks the worker to stop; what was written stays, and the timer shows how it ends."""
     if task_id:
         context.store.tasks.cancel(task_id)
-    return plain("Stopping …", "waiting")
+    return [plain("Stopping …", "waiting"), gr.Timer(active=bool(task_id))]
 
 
 def replay(context: AppContext, task_id: str, upto: float) -> str:
