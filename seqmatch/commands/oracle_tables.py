@@ -52,6 +52,8 @@ def print_results(
     groups = {row.objective: _of(runs, row.objective) for row in matrix(runs)}
     _print_mass(language, groups)
     _print_matrix(language.level, runs)
+    if any(run.own_divergence_at_start is not None for run in runs):
+        _print_from_start(groups)
     if any(run.off_data_probability_masked is not None for run in runs):
         _print_backspace(groups)
     _print_checks(groups)
@@ -125,6 +127,25 @@ def _print_matrix(level: Level, runs: Sequence[OracleRun]) -> None:
     names = list(rows[0].cells)
     cells = [[row.objective, *(_cell(row.cells[name]) for name in names)] for row in rows]
     _print_table(["trained under", *names], cells)
+
+
+def _print_from_start(groups: dict[str, list[OracleRun]]) -> None:
+    print("## Adversarial objectives: their own divergence, from the start to the end\n")
+    print("The start is a few steps of supervised fine-tuning; change is the mean over seeds.\n")
+    rows = []
+    for objective, runs in groups.items():
+        known = get_oracle_objective(runs[0].objective) if runs else None
+        pairs = [(run.own_divergence_at_start, run.own_divergence) for run in runs]
+        values = [(start, end) for start, end in pairs if start is not None and end is not None]
+        if values and known is not None and known.adversarial is not None:
+            starts, ends = zip(*values, strict=True)
+            changes = [end - start for start, end in values]
+            num_lower = f"{sum(change < 0 for change in changes)} of {len(changes)}"
+            cells = [_cell(cell_of(column)) for column in (starts, ends, changes)]
+            rows.append([objective, known.adversarial.divergence, *cells, num_lower])
+    _print_table(
+        ["trained under", "its own", "at the start", "at the end", "change", "lower"], rows
+    )
 
 
 def _print_backspace(groups: dict[str, list[OracleRun]]) -> None:

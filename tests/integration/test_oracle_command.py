@@ -63,6 +63,29 @@ def test_a_table_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert "| data          | 0.7500 | 0.2500 |" in out
 
 
+def test_adversarial_objectives_tell_how_far_they_came_from_their_start(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "numbers.csv"
+
+    code, out, _ = _main(
+        capsys, "--objectives", "sft,adversarial:jensen_shannon:token", "--seeds", "0-1",
+        "--csv", str(file),
+    )  # fmt: skip
+
+    assert code == 0
+    _, _, table = out.partition("## Adversarial objectives: their own divergence")
+    rows = table.partition("## ")[0]
+    assert "| adversarial:jensen_shannon:token | jensen_shannon |" in rows
+    assert "| 2 of 2 |" in rows
+    assert "| sft" not in rows
+    with file.open(encoding="utf-8", newline="") as opened:
+        found = [row for row in csv.DictReader(opened) if row["quantity"].startswith("own_")]
+    values = [float(row["value"]) for row in found if row["objective"] != "sft"]
+    assert len(values) == 4
+    assert max(values[1::2]) < min(values[::2])
+
+
 def test_nothing_to_train_is_exit_code_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
