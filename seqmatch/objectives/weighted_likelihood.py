@@ -29,8 +29,11 @@ WARNINGS: Mapping[str, str] = {
 } | {
     name: f'weights "{name}" weigh a stop token less than the tokens of the answers that go on, so '
     "the policy learns to stop later than is demonstrated: where to stop and to go on are equally "
-    f'likely, it stops {share} of the time. Weights "gamma" teach what is demonstrated'
-    for name, share in (("count", "25 %"), ("count_norm", "46 %"))
+    f'likely, it stops {share}. Weights "gamma" teach what is demonstrated'
+    for name, share in (
+        ("count", "25 % of the time"),
+        ("count_norm", "50 % of the time at the first token and less at each later one"),
+    )
 }
 """What a person should know of the weights that depend on how long the answer will be."""
 

@@ -170,6 +170,33 @@ def test_d18_minimiser_on_the_geometric_language(name: str, minimiser: float) ->
     assert float(torch.sigmoid(2 * logit)) == pytest.approx(minimiser, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [("gamma", 0.5, 0.5), ("count", 0.25, 0.25), ("count_norm", 0.5, 0.26)],
+)
+def test_minimiser_on_the_geometric_language_where_places_differ(
+    name: Weights, first: float, last: float
+) -> None:
+    """A logit for each place: stop over all weights at that place, ever less or the same."""
+    lengths = range(1, 61)
+    stop, onwards = np.zeros(60), np.zeros(60)
+    for n in lengths:
+        for t in range(n):
+            (stop if t == n - 1 else onwards)[t] += 0.5**n * oracle.weight(name, t, n, GAMMA)
+    share = (stop / (stop + onwards))[:41]
+    logits = torch.tensor(np.log([*zip(stop, np.maximum(onwards, 1e-300), strict=True), (1, 1)]))
+    logits.requires_grad_()
+    data = values([(logits[: n + 1], [1] * (n - 1) + [0]) for n in lengths])
+    weights = torch.tensor([0.5**n for n in lengths], dtype=torch.float64)
+
+    loss = forward_kl_occupancy_loss(replace(data, weights=weights), name, GAMMA).loss
+
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert float(gradient.abs().max()) < 1e-15
+    assert (share[0], share[40]) == pytest.approx((first, last), abs=5e-3)
+    assert np.all(np.diff(share) <= 1e-5)  # the longest answers are cut off
+
+
 @every_weights
 def test_weights_and_loss_equal_the_written_formula(name: Weights) -> None:
     """An answer of one token is among them: `paper` gives it the weight 0."""
