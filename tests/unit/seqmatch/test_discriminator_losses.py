@@ -238,6 +238,31 @@ def test_potential_is_the_slope_of_the_papers_generator(entry: Divergence) -> No
     np.testing.assert_allclose(found.numpy(), (value - u * slope).astype(float), atol=1e-11)
 
 
+EXCHANGED = {
+    "forward_kl": "reverse_kl",
+    "reverse_kl": "forward_kl",
+    "chi_square_pearson": "chi_square_neyman",
+    "chi_square_neyman": "chi_square_pearson",
+}
+"""The divergence with model and data exchanged; the others are their own, but for the order."""
+
+
+@pytest.mark.parametrize(("farthest", "tolerance"), [(10.0, 1e-11), (30.0, 1e-4)])
+@pytest.mark.parametrize("entry", MEMBERS, ids=named)
+def test_potential_is_minus_the_reward_of_the_exchanged_divergence_at_minus_h(
+    entry: Divergence, farthest: float, tolerance: float
+) -> None:
+    """T = f_B' and f_B generates the exchanged divergence, whose R is -f_B'(e^{-h})."""
+    h = torch.linspace(-farthest, farthest, 12_000, dtype=torch.float64)
+    order = None if entry.order is None else 1.0 - entry.order
+    expected = -get_divergence(EXCHANGED.get(entry.name, entry.name), order).policy_reward(-h)
+
+    found = data_potential(entry, h)
+
+    error = (found - expected).abs() / expected.abs().clamp(min=1.0)
+    assert error.max().item() <= tolerance
+
+
 @pytest.mark.parametrize("entry", SMOOTH, ids=named)
 def test_gradient_of_the_potential_is_that_of_its_value(entry: Divergence) -> None:
     h = torch.linspace(-5.0, 5.0, 21, dtype=torch.float64, requires_grad=True)
