@@ -4,7 +4,9 @@ Objectives run through the product's own loss on enumerated trajectories, weighe
 beside that stands the same objective from occupancy measures. Exact divergences run through the
 recursions over the tree of states; beside that stands brute force. Adversarial objectives have the
 gradient of the policy step's own code on all answers; beside that stands the gradient of the
-divergence by brute force. The two ways share the policy's logits and nothing else.
+divergence by brute force. The two ways share the policy's logits and the registry's f and phi,
+which tests hold to their definitions; with weights by length also the list of demonstrations, and
+with backspace the occupancy of the policy's own samples.
 """
 
 from collections.abc import Callable
@@ -113,6 +115,8 @@ class Population:
     """Whether anything depends on the policy's own samples."""
     is_smooth: bool = True
     """Whether autograd differentiates it twice."""
+    has_corner: bool = False
+    """Whether it has no gradient where model and data agree."""
     warm_up: Callable[[ExactPolicy], None] | None = None
     """Brings a policy, in place, from its random start to where the objective takes over."""
     own_divergence: Callable[[ExactPolicy], Tensor] | None = None
@@ -178,6 +182,7 @@ def _exact(name: str, setting: Setting, level: Level, order: float) -> Populatio
         descended=lambda _: loss,
         has_samples=False,
         is_smooth=level == "answers",
+        has_corner=divergence.second_derivative is None,
     )
 
 
@@ -325,7 +330,7 @@ def _own_transitions(given: ExactPolicy, setting: Setting) -> Transitions:
 def _from_occupancies(
     config: ObjectiveConfig, policy: ExactPolicy, setting: Setting, model: Transitions | None
 ) -> Tensor:
-    """The objective from its formula in docs/method.md; it shares no code with the product's."""
+    """The objective from its formula in docs/method.md; of the product's it takes phi alone."""
     visits = setting.demonstrator.visits
     match config:
         case SFTConfig():

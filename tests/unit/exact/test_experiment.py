@@ -51,6 +51,21 @@ def test_values_are_the_definitions_of_the_law_that_is_shown() -> None:
         assert value == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_corner_at_the_optimum_is_no_difference_between_loss_and_enumeration() -> None:
+    _, (run,) = _results(
+        _pieces(
+            language="geometric",
+            objectives=["exact:total_variation"],
+            seeds=[0],
+            level="occupancy",
+        )
+    )
+
+    assert run.loss_match is not None
+    assert run.loss_match < 1e-12
+    assert not run.is_converged
+
+
 def test_what_is_infinite_for_every_policy_is_said_and_not_trained() -> None:
     pieces = _pieces(language="trap", objectives=["exact:reverse_kl", "sft"], seeds=[0])
     _, runs = _results(pieces)
