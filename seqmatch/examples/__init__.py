@@ -17,8 +17,10 @@ from seqmatch.types import Demonstration
 _ARITHMETIC: dict[str, Any] = {
     "base_model": "byte-llama-small",
     "data": {
-        "heldout_fraction": arithmetic.NUM_HELDOUT
-        / (arithmetic.NUM_TRAIN + arithmetic.NUM_HELDOUT),
+        # Rounded for the form: 0.0909 of 5,500 rows is 500 as well.
+        "heldout_fraction": round(
+            arithmetic.NUM_HELDOUT / (arithmetic.NUM_TRAIN + arithmetic.NUM_HELDOUT), 4
+        ),
         "max_tokens": 32,
     },
     "adapter": {"kind": "full"},

@@ -44,8 +44,10 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             short_title="Forward KL",
             sentence="Makes the demonstrated tokens likely, and early ones more so: every later "
             "state depends on them.",
-            formula=r"\sum_{t<N} w_t \left[ -\log p_\theta(y_t \mid s_t) \right], \quad "
-            r"w_t = \gamma^t,\; N - t \text{ or } \tfrac{N - t}{N}",
+            formula=r"\begin{aligned}"
+            r"&\sum_{t<N} w_t \left[ -\log p_\theta(y_t \mid s_t) \right] \\"
+            r"&w_t = \gamma^t,\; N - t \text{ or } \tfrac{N - t}{N}"
+            r"\end{aligned}",
             needs="demonstrations only",
             behaviour="Covers all that is demonstrated, like supervised fine-tuning, with more "
             "care for how answers begin. Only the weights gamma teach to stop as demonstrated; "
