@@ -95,7 +95,7 @@ class OracleLanguage(_Result):
     title: str
     sentence: str
     policy: str
-    """What the policy can represent: "tabular" or "by_position"."""
+    """What the policy can represent: a `languages.PolicyKind`."""
     backspace: bool
     noise_rate: float
     discount: float

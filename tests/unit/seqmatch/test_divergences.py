@@ -69,7 +69,7 @@ def assert_relative(found: Tensor, expected: f_divergences.Array) -> None:
 
 @every
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_contract(check: Check, divergence: Divergence) -> None:
+def test_d5_contract(check: Check, divergence: Divergence) -> None:
     check(divergence)
 
 
