@@ -4,8 +4,8 @@ All functions take rewards, elementwise, and give rewards; a loss divides by alp
 (`reward_clip`) each is continued linearly beyond |r| = c, once differentiable: a far-off reward
 still has a gradient, of constant size.
 
-Source: phi and the squares as in `seqmatch.divergences`; the limit is ours (docs/method.md, "Limited
-rewards"): LS-IQ clamps the target gamma V(s'), whose gradient then vanishes.
+Source: phi and the squares as in `seqmatch.divergences`; the limit is ours (docs/method.md,
+"Limited rewards"): LS-IQ clamps the target gamma V(s'), whose gradient then vanishes.
 """
 
 from __future__ import annotations
