@@ -20,7 +20,8 @@ def mean_with_interval(values: Sequence[float]) -> tuple[float, float | None]:
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    # Not the sum of squares, which is beyond floats where the values are beyond their root.
+    away = math.hypot(*(value - mean for value in values))
     freedom = len(values) - 1
     quantile = _T_975[freedom - 1] if freedom <= len(_T_975) else _NORMAL_975
-    return mean, quantile * math.sqrt(variance / len(values))
+    return mean, quantile * (away / math.sqrt(freedom * len(values)))

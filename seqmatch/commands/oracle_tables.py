@@ -10,7 +10,8 @@ from seqmatch.exact.results import Level, MatrixCell, OracleLanguage, OracleRun,
 
 _SHOWN_ANSWERS = 8
 _SMALL = 1e-3
-"""Numbers below are written with a power of ten."""
+_LARGE = 1e6
+"""Numbers below the one and from the other on are written with a power of ten."""
 Row = tuple[str | float | int | None, ...]
 
 
@@ -215,7 +216,8 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _cell(cell: MatrixCell) -> str:
     if cell.half_width is None:
         return _number(cell.mean)
-    is_fixed = abs(cell.mean) >= _SMALL or cell.half_width >= _SMALL
+    largest = max(abs(cell.mean), cell.half_width)
+    is_fixed = _SMALL <= largest < _LARGE
     half_width = f"{cell.half_width:.4f}" if is_fixed else f"{cell.half_width:.0e}"
     return f"{_number(cell.mean)} ± {half_width}"
 
@@ -223,7 +225,7 @@ def _cell(cell: MatrixCell) -> str:
 def _number(value: float) -> str:
     if math.isinf(value):
         return "∞"
-    return f"{value:.4f}" if abs(value) >= _SMALL else f"{value:.1e}" if value else "0"
+    return f"{value:.4f}" if _SMALL <= abs(value) < _LARGE else f"{value:.1e}" if value else "0"
 
 
 def _match(runs: Sequence[OracleRun]) -> str:

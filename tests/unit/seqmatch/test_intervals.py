@@ -24,3 +24,9 @@ def test_one_value_has_no_interval() -> None:
 
 def test_many_values_are_taken_as_normal() -> None:
     assert mean_with_interval([0.0, 1.0] * 50)[1] == pytest.approx(1.96 * 0.5 / np.sqrt(99))
+
+
+def test_the_squares_of_very_large_values_are_not_taken() -> None:
+    mean, half_width = mean_with_interval([1e200, 3e200])
+    assert mean == pytest.approx(2e200)
+    assert half_width == pytest.approx(12.7062e200)
