@@ -10,6 +10,7 @@ from seqmatch.corruption import (
     cut_demonstration,
     cut_to,
     plan_strikes,
+    pushable_tokens,
     truncate,
     with_mistakes,
 )
@@ -222,3 +223,10 @@ def test_truncate_returns_a_finished_trajectory_as_it_is() -> None:
     assert truncate(finished, 100, SPACE) == finished
     with pytest.raises(ConfigError):
         truncate(finished, 0, SPACE)
+
+
+def test_stop_padding_and_start_are_never_pushed_whatever_else_is_special() -> None:
+    bare = ActionSpace(6, 0, 1, 2, True, frozenset())
+
+    assert pushable_tokens(bare).tolist() == [3, 4, 5]
+    assert pushable_tokens(bare, (0, 4, 2)).tolist() == [4]
