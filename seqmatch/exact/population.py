@@ -220,6 +220,7 @@ def _adversarial(choice: AdversarialChoice, setting: Setting, request: OracleReq
         descended=lambda _: loss,
         has_samples=False,
         is_smooth=False,
+        has_corner=exact.has_corner,
         warm_up=lambda policy: warm_up(policy, lambda p: imitation.loss(p)(p)),
         own_divergence=lambda policy: own.loss(policy)(policy),
     )
