@@ -32,6 +32,9 @@ MAX_LISTED = 100
 _NUM_RANDOM = 2
 """Random policies at which a loss is held against its enumeration, beside the trained one."""
 
+_MANY_STATES = 5_000
+"""From here on a run is told to take minutes: every step of it goes through all states."""
+
 Tell = Callable[[OraclePiece], bool]
 
 
@@ -57,6 +60,8 @@ def run_experiment(request: OracleRequest, tell: Tell) -> None:
 
     with contextlib.suppress(Interrupted):
         say(OraclePiece(kind="language", language=_described(setting, listing, request)))
+        if setting.chain.num_states >= _MANY_STATES:
+            say(OraclePiece(kind="note", text=_how_large(setting)))
         benches = []
         for choice in map(get_oracle_objective, request.objectives):
             population = population_of(choice, setting, request)
@@ -86,6 +91,13 @@ def setting_of(request: OracleRequest) -> Setting:
         language = dataclasses.replace(language, policy=request.policy)
     backspace = language.backspace if request.backspace is None else request.backspace
     return Setting.of(language, backspace)
+
+
+def _how_large(setting: Setting) -> str:
+    return (
+        f"This language has {setting.chain.num_states:,} states: a run may take minutes. Fewer "
+        "tokens, shorter answers or no backspace make it faster; what is finished stays."
+    )
 
 
 def optimum_of(

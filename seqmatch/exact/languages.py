@@ -27,6 +27,7 @@ TABLE = "table"
 _SUM_TOLERANCE = 1e-9
 _ROW = re.compile(r"(?P<answer>.*?)(?P<gap>[\s,;]+)(?P<number>[^\s,;]+)")
 _GAP = re.compile(r"[\s,;]+")
+_DECIMAL_COMMA = re.compile(r".*[\s;](?P<whole>\d+),(?P<rest>\d+)")
 _EMPTY = "(empty)"
 
 
@@ -154,6 +155,12 @@ def _row(line: str, at: int) -> _Row:
     if not found or (not answer and not found["gap"].strip(" ")):
         raise ConfigError(
             f"line {at}: {line.strip()[:60]!r} is not an answer and its probability, as in: ab 0.5"
+        )
+    if (comma := _DECIMAL_COMMA.fullmatch(line.rstrip())) is not None:
+        whole, rest = comma["whole"], comma["rest"]
+        raise ConfigError(
+            f"line {at}: {whole},{rest} could be one number or two; write {whole}.{rest}, or "
+            f"{whole} {rest} where the answer ends with {whole}"
         )
     try:
         number = float(found["number"])

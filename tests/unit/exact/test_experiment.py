@@ -86,6 +86,22 @@ def test_what_the_product_warns_of_is_said_here_too() -> None:
     assert "the stop token" in note
 
 
+def test_a_large_language_is_said_to_take_long() -> None:
+    table = "abcde 1\nfgabc 1"
+    pieces: list[OraclePiece] = []
+
+    def tell(piece: OraclePiece) -> bool:
+        pieces.append(piece)
+        return piece.kind != "note"
+
+    run_experiment(
+        OracleRequest(language="table", table=table, objectives=["sft"], seeds=[0]), tell
+    )
+
+    assert "39,216 states" in pieces[-1].text
+    assert "may take minutes" in pieces[-1].text
+
+
 def test_the_trap_is_left_by_backspace_and_decodes_agree() -> None:
     _, runs = _results(
         _pieces(

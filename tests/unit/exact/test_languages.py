@@ -95,6 +95,7 @@ def test_counts_are_normalised_and_said_so() -> None:
         (" \n\n", "table is empty"),
         ("a 0.5\n0.5", "line 2: '0.5' is not an answer and its probability"),
         ("a 0.5\n\n 0.5", "line 3: '0.5' is not an answer"),
+        ("b 1\na 0,5", "line 2: 0,5 could be one number or two; write 0.5, or 0 5 where"),
         ("a half", "line 1: 'half' is not a number"),
         ("a 1\nb -0.5", "line 2: probability -0.5; allowed: 0 and more"),
         ("a nan", "line 1: probability nan"),
