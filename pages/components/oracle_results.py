@@ -182,8 +182,8 @@ def _trap_updates(found: Experiment, theme: Theme, *, is_new: bool) -> list[Any]
 def _checks(found: Experiment) -> str:
     lead = (
         "The loss that trained each policy, value and gradient, against an enumeration of all "
-        "trajectories that shares no code with it, computed in this experiment. Gradient: the "
-        "largest entry that is left at the optimum."
+        "trajectories that shares only the divergence's own functions with it, computed in this "
+        "experiment. Gradient: the largest entry that is left at the optimum."
     )
     link = csv_link("oracle-checks.csv", oracle_matrix.checks_csv(found))
     return f'<p class="hint">{lead}</p>{oracle_matrix.checks_html(found)}<p>{link}</p>'
