@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     trained: list[Trained] = []
     notes: list[str] = []
     for request in _requests(arguments):
-        pieces = _experiment(request)
+        about = f"alpha {request.alpha:g}, " if len(arguments.alpha) > 1 else ""
+        pieces = _experiment(request, about)
         language = pieces[0].language
         trained += [Trained(request.alpha, piece.run) for piece in pieces if piece.run is not None]
         notes += [piece.text for piece in pieces if piece.kind == "note"]
@@ -93,9 +94,10 @@ def _request(arguments: argparse.Namespace, keys: list[str], alpha: float) -> Or
         raise ConfigError(f"{where}: {what}") from error
 
 
-def _experiment(request: OracleRequest) -> list[OraclePiece]:
+def _experiment(request: OracleRequest, about: str) -> list[OraclePiece]:
+    """Runs one experiment; `about` stands before each line of its progress."""
     pieces: list[OraclePiece] = []
-    show = _progress()
+    show = _progress(about)
 
     def tell(piece: OraclePiece) -> bool:
         if piece.kind == "progress":
@@ -108,7 +110,7 @@ def _experiment(request: OracleRequest) -> list[OraclePiece]:
     return pieces
 
 
-def _progress() -> Callable[[OraclePiece], None]:
+def _progress(about: str) -> Callable[[OraclePiece], None]:
     """Rewrites one line on a terminal; elsewhere writes a line every few seconds."""
     is_terminal = sys.stderr.isatty()
     told_at = -_LINE_SECONDS
@@ -116,7 +118,7 @@ def _progress() -> Callable[[OraclePiece], None]:
     def show(piece: OraclePiece) -> None:
         nonlocal told_at
         is_last = piece.done == piece.total
-        line = f"{piece.done} of {piece.total}: {piece.text}"
+        line = f"{about}{piece.done} of {piece.total}: {piece.text}"
         if is_terminal:
             end = "\n" if is_last else ""
             print(f"\r{line[:78]:78}", end=end, file=sys.stderr, flush=True)

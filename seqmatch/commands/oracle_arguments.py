@@ -83,7 +83,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} is empty; at least one is needed")
+    return names
 
 
 def _seeds(text: str) -> list[int]:
@@ -101,9 +104,6 @@ def _seeds(text: str) -> list[int]:
 
 def _numbers(text: str) -> list[float]:
     try:
-        numbers = [float(part) for part in _names(text)]
+        return [float(part) for part in _names(text)]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
-    if not numbers:
-        raise argparse.ArgumentTypeError(f"{text!r} has no number")
-    return numbers

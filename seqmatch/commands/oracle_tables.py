@@ -60,7 +60,8 @@ def print_results(
     _print_checks(groups)
     if every_run:
         _print_runs(language, runs)
-    print("± is the 95 % interval over seeds (Student's t).")
+    if len({run.seed for run in runs}) > 1:
+        print("± is the 95 % interval over seeds (Student's t).")
 
 
 def records(language: OracleLanguage, trained: Sequence[Trained]) -> Iterator[Row]:

@@ -38,7 +38,9 @@ def test_tables_on_stdout_progress_on_stderr_and_every_number_in_the_file(
     assert "| sequence_match:reverse_kl α=1 " in out
     assert "## Cross-divergence matrix between laws of answers" in out
     assert "2 of 2" in out
-    assert "4 of 4: done" in err
+    assert "alpha 0.1, 4 of 4: done" in err
+    assert "alpha 1, 2 of 2: done" in err
+    assert "± is the 95 % interval" in out
     with file.open(encoding="utf-8", newline="") as opened:
         rows = list(csv.DictReader(opened))
     # SFT does not depend on alpha: it is there once for each seed.
@@ -61,6 +63,7 @@ def test_a_table_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path)
     assert code == 0
     assert "Note: exact:reverse_kl is not trained" in out
     assert "| data          | 0.7500 | 0.2500 |" in out
+    assert "95 % interval" not in out  # of one seed there is none
 
 
 def test_adversarial_objectives_tell_how_far_they_came_from_their_start(
@@ -115,7 +118,9 @@ def test_the_list_has_every_language_and_objective(capsys: pytest.CaptureFixture
         (["--seeds", "x"], "'x' is neither a number nor a range"),
         (["--alpha", "0"], "alpha: Input should be greater than 0"),
         (["--alpha", "a"], "could not convert string to float"),
-        (["--alpha", ""], "'' has no number"),
+        (["--alpha", ""], "'' is empty; at least one is needed"),
+        (["--objectives", ","], "',' is empty; at least one is needed"),
+        (["--seeds", ""], "'' is empty; at least one is needed"),
         (["--table", "gone.txt"], "--table gone.txt: "),
         (["--csv", "nowhere/x.csv"], "there is no folder nowhere"),
         (["--csv", "."], "--csv .: is a folder; name a file"),
