@@ -61,3 +61,24 @@ def visit(browser: Browser) -> Iterator[Visit]:
     for page, _ in opened:
         page.context.close()
     assert problems == []
+
+
+@pytest.fixture(scope="module")
+def forms_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("forms") / "data"
+
+
+@pytest.fixture(scope="module")
+def pages_address(forms_data: Path, browser: Browser) -> Iterator[str]:
+    """The pages without a runner: these tests answer as the lane would."""
+    port = free_port()
+    command = ["-m", "tests.browser.serve_pages", str(forms_data), str(port)]
+    with serving(command, port, forms_data.with_name("server.log")) as address:
+        yield address
+
+
+@pytest.fixture
+def store(pages_address: str, forms_data: Path) -> Iterator[RunStore]:
+    opened = RunStore.open(forms_data)
+    yield opened
+    opened.close()
