@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,106 +12,21 @@ import torch
 from safetensors.torch import load_file
 
 from seqmatch.checkpoints import published
-from seqmatch.config import RunConfig
-from seqmatch.config_flags import merge_settings, run_config
-from seqmatch.errors import CheckpointError, ConfigError, DemonstrationError, DivergedError
-from seqmatch.examples import EXAMPLES
+from seqmatch.errors import CheckpointError
 from seqmatch.metrics import METRICS
 from seqmatch.policy import load_saved_policy
-from seqmatch.reporting import Control, NullReporter, Trace
-from seqmatch.run_start import begin
-from seqmatch.run_steps import TrainingRun
+from seqmatch.reporting import Control, NullReporter
 from seqmatch.training import TrainResult, train
 from seqmatch.training_state import read_state
-from seqmatch.types import Demonstration
-
-SHA = "d" * 64
-DEMONSTRATIONS = EXAMPLES["arithmetic"].load()[:120]
-SETTINGS: dict[str, Any] = {
-    "data": {"dataset": SHA, "max_tokens": 32},
-    "objective": {
-        "kind": "sequence_match",
-        "warmup_fraction": 0.2,
-        "corruption": {"rate": 0.3},
-        "rollouts": {"every": 4, "batch_size": 6, "buffer_size": 9, "max_new_tokens": 4},
-    },
-    "adapter": {"kind": "full"},
-    "optimization": {"num_steps": 20, "batch_size": 8, "warmup_steps": 3},
-    "evaluation": {"every": 10, "num_prompts": 6, "max_new_tokens": 4, "num_samples": 2},
-    "checkpoints": {"every": 5},
-    "device": "cpu",
-}
-SFT = {"objective": {"kind": "sft", "backspace": False}}
-
-
-class Killed(BaseException):
-    """Stands for the death of the process: nothing in the loop may catch it."""
-
-
-class Recorder(NullReporter):
-    """Keeps what is reported; at a step it gives an answer or dies."""
-
-    def __init__(self, at_step: int = -1, answer: Control | None = None) -> None:
-        self.at_step, self.answer = at_step, answer
-        self.values: dict[tuple[str, int], float] = {}
-        self.traces: dict[int, Sequence[Trace]] = {}
-        self.events: list[tuple[str, str]] = []
-        self.artifacts: list[tuple[str, Path]] = []
-
-    def progress(self, step: int, num_steps: int) -> Control:
-        if step != self.at_step:
-            return Control.GO_ON
-        if self.answer is None:
-            raise Killed
-        return self.answer
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.values |= {(name, step): value for name, value in values.items()}
-
-    def samples(self, step: int, traces: Sequence[Trace]) -> None:
-        self.traces[step] = traces
-
-    def event(self, level: str, code: str, message: str) -> None:
-        self.events.append((code, message))
-
-    def artifact(self, kind: str, path: Path) -> None:
-        self.artifacts.append((kind, path))
-
-    def repeatable(self) -> dict[tuple[str, int], float]:
-        return {key: value for key, value in self.values.items() if "system/" not in key[0]}
-
-
-def _config(changes: Mapping[str, Any] | None = None) -> RunConfig:
-    return run_config(merge_settings(SETTINGS, changes or {}))
-
-
-def _train(
-    folder: Path,
-    reporter: NullReporter,
-    changes: Mapping[str, Any] | None = None,
-    demonstrations: Sequence[Demonstration] = DEMONSTRATIONS,
-) -> TrainResult:
-    return train(
-        _config(changes),
-        demonstrations,
-        run_dir=folder,
-        models_dir=folder / "models",
-        reporter=reporter,
-        dataset_sha256=SHA,
-    )
-
-
-def _begin(folder: Path, reporter: NullReporter) -> TrainingRun:
-    return begin(
-        _config(),
-        DEMONSTRATIONS,
-        run_dir=folder,
-        models_dir=folder / "models",
-        allowed_models=(),
-        reporter=reporter,
-        dataset_sha256=SHA,
-        metrics_csv=None,
-    )
+from tests.short_runs import (
+    DEMONSTRATIONS,
+    SFT,
+    SHA,
+    Killed,
+    Recorder,
+    config_short,
+    train_short,
+)
 
 
 def _assert_same_end(folder: Path, other: Path) -> None:
@@ -143,7 +57,7 @@ def _assert_same_end(folder: Path, other: Path) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder, TrainResult]:
     """Twenty steps at once."""
     folder, reporter = tmp_path_factory.mktemp("whole"), Recorder()
-    return folder, reporter, _train(folder, reporter)
+    return folder, reporter, train_short(folder, reporter)
 
 
 Whole = tuple[Path, Recorder, TrainResult]
@@ -177,8 +91,8 @@ def test_stopping_with_saving_and_resuming_changes_nothing(
 ) -> None:
     stopped, resumed = Recorder(stop_at, Control.STOP_AND_SAVE), Recorder()
 
-    first = _train(tmp_path, stopped)
-    second = _train(tmp_path, resumed)
+    first = train_short(tmp_path, stopped)
+    second = train_short(tmp_path, resumed)
 
     assert (first.status, first.step) == ("stopped", stop_at)
     assert first.export_path is not None
@@ -192,11 +106,11 @@ def test_stopping_with_saving_and_resuming_changes_nothing(
 def test_a_killed_run_resumes_from_its_checkpoint(whole: Whole, tmp_path: Path) -> None:
     killed, resumed = Recorder(14), Recorder()
     with pytest.raises(Killed):
-        _train(tmp_path, killed)
+        train_short(tmp_path, killed)
     leftover = tmp_path / "checkpoints" / ".unfinished-step-00000014-x"
     leftover.mkdir()
 
-    _train(tmp_path, resumed)
+    train_short(tmp_path, resumed)
 
     assert not leftover.exists()
     assert ("resumed", "resumed from the checkpoint of step 10") in resumed.events
@@ -213,10 +127,10 @@ def test_the_policys_own_noise_and_a_target_network_resume_bit_by_bit(tmp_path: 
     changes = {"objective": options, "evaluation": {"every": 100}}
     unbroken, killed, resumed = Recorder(), Recorder(14), Recorder()
 
-    _train(tmp_path / "unbroken", unbroken, changes)
+    train_short(tmp_path / "unbroken", unbroken, changes)
     with pytest.raises(Killed):
-        _train(tmp_path / "killed", killed, changes)
-    _train(tmp_path / "killed", resumed, changes)
+        train_short(tmp_path / "killed", killed, changes)
+    train_short(tmp_path / "killed", resumed, changes)
 
     _assert_same_end(tmp_path / "unbroken", tmp_path / "killed")
     assert (tmp_path / "killed" / "checkpoints" / "step-00000020" / "target.safetensors").exists()
@@ -230,7 +144,7 @@ def test_the_policys_own_noise_and_a_target_network_resume_bit_by_bit(tmp_path: 
 def test_offline_nothing_is_sampled(tmp_path: Path) -> None:
     reporter = Recorder()
 
-    _train(tmp_path, reporter, {"objective": {"offline": True}, "evaluation": {"every": 100}})
+    train_short(tmp_path, reporter, {"objective": {"offline": True}, "evaluation": {"every": 100}})
 
     reported = {name for name, _ in reporter.values}
     assert "train/sm_loss" in reported
@@ -243,7 +157,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_an_event(whole: Whole, tmp_pat
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     reporter = Recorder()
 
-    _train(tmp_path, reporter)
+    train_short(tmp_path, reporter)
 
     codes = [code for code, _ in reporter.events]
     assert codes == ["checkpoint_unusable", "resumed"]
@@ -251,7 +165,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_an_event(whole: Whole, tmp_pat
 
 
 def test_stopping_without_saving_writes_nothing_more(tmp_path: Path) -> None:
-    result = _train(tmp_path, Recorder(7, Control.STOP))
+    result = train_short(tmp_path, Recorder(7, Control.STOP))
 
     assert result == TrainResult("stopped", 7, None, None)
     assert [checkpoint.step for checkpoint in published(tmp_path / "checkpoints")] == [5]
@@ -263,7 +177,7 @@ def test_a_stop_at_the_last_step_ends_a_whole_run_and_says_what_is_missing(
     tmp_path: Path, answer: Control
 ) -> None:
     reporter = Recorder(4, answer)
-    result = _train(tmp_path, reporter, {**SFT, "optimization": {"num_steps": 4}})
+    result = train_short(tmp_path, reporter, {**SFT, "optimization": {"num_steps": 4}})
 
     assert (result.status, result.step) == ("completed", 4)
     assert result.policy_folder is not None
@@ -277,8 +191,8 @@ def test_a_finished_run_can_be_prolonged_and_one_at_its_end_exports_again(
     shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
     again, longer = Recorder(), Recorder()
 
-    at_its_end = _train(tmp_path, again)
-    prolonged = _train(tmp_path, longer, {"optimization": {"num_steps": 22}})
+    at_its_end = train_short(tmp_path, again)
+    prolonged = train_short(tmp_path, longer, {"optimization": {"num_steps": 22}})
 
     assert at_its_end.step == 20
     assert again.values == {}
@@ -301,7 +215,7 @@ def test_resuming_with_other_settings_is_refused(
     shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
 
     with pytest.raises(CheckpointError, match=message):
-        _train(tmp_path, Recorder(), changes)
+        train_short(tmp_path, Recorder(), changes)
 
 
 def test_a_checkpoint_older_than_a_setting_has_its_default(whole: Whole, tmp_path: Path) -> None:
@@ -311,9 +225,9 @@ def test_a_checkpoint_older_than_a_setting_has_its_default(whole: Whole, tmp_pat
     (tmp_path / "state.json").write_text(json.dumps(state))
     policy = load_saved_policy(tmp_path / "policy", device="cpu", models_dir=tmp_path)
 
-    assert read_state(tmp_path, policy, _config(), SHA).step == 20
+    assert read_state(tmp_path, policy, config_short(), SHA).step == 20
     with pytest.raises(CheckpointError, match="another objective"):
-        read_state(tmp_path, policy, _config({"objective": {"target_decay": 0.5}}), SHA)
+        read_state(tmp_path, policy, config_short({"objective": {"target_decay": 0.5}}), SHA)
 
 
 def test_resuming_on_other_demonstrations_is_refused(whole: Whole, tmp_path: Path) -> None:
@@ -321,7 +235,7 @@ def test_resuming_on_other_demonstrations_is_refused(whole: Whole, tmp_path: Pat
 
     with pytest.raises(CheckpointError, match="start a new run for other data"):
         train(
-            _config(),
+            config_short(),
             DEMONSTRATIONS,
             run_dir=tmp_path,
             models_dir=tmp_path,
@@ -330,92 +244,12 @@ def test_resuming_on_other_demonstrations_is_refused(whole: Whole, tmp_path: Pat
         )
 
 
-def test_three_bad_batches_in_a_row_end_the_run_and_change_nothing(tmp_path: Path) -> None:
-    reporter = Recorder()
-    run = _begin(tmp_path, reporter)
-    weights = run.state.policy.trainable_parameters()
-    poisoned = next(iter(weights.values()))
-    poisoned.data[:] = math.nan
-    others = {name: weight.detach().clone() for name, weight in weights.items()}
-
-    for _ in range(2):
-        run.update(run.draw_demonstrations(), [])
-    with pytest.raises(DivergedError, match=r"steps \[1, 2, 3\]"):
-        run.update(run.draw_demonstrations(), [])
-
-    assert [code for code, _ in reporter.events] == ["step_skipped"] * 3
-    assert run.state.num_updates == 0
-    assert all(
-        torch.equal(weights[name], old) for name, old in others.items() if old.isfinite().all()
-    )
-    with pytest.raises(DivergedError, match="not finite after step 3"):
-        run.save()
-    assert published(tmp_path / "checkpoints") == []
-
-
-def test_more_than_one_bad_batch_in_a_hundred_ends_the_run(tmp_path: Path) -> None:
-    run = _begin(tmp_path, Recorder())
-    run.state.step = 3
-    run.state.skipped_steps = [1] * 10
-    next(iter(run.state.policy.trainable_parameters().values())).data[:] = math.nan
-
-    with pytest.raises(DivergedError, match=r"10 of 1,000"):
-        run.update(run.draw_demonstrations(), [])
-
-
-def test_a_checkpoint_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
-    reporter = Recorder()
-    run = _begin(tmp_path, reporter)
-    (tmp_path / "checkpoints").touch()  # a file where the folder should be
-
-    run.save()
-    run.save()
-    with pytest.raises(OSError, match="checkpoints"):
-        run.save()
-
-    assert [code for code, _ in reporter.events] == ["checkpoint_failed"] * 3
-
-
 def test_sft_lowers_the_held_out_loss(tmp_path: Path) -> None:
     reporter = Recorder()
 
-    result = _train(tmp_path, reporter, SFT | {"optimization": {"num_steps": 40}})
+    result = train_short(tmp_path, reporter, SFT | {"optimization": {"num_steps": 40}})
 
     assert result.status == "completed"
     assert reporter.values["eval/nll", 40] < 0.7 * reporter.values["eval/nll", 0]
     assert "train/sm_loss" not in {name for name, _ in reporter.values}
     assert not (tmp_path / "policy" / "backspace.safetensors").exists()
-
-
-@pytest.mark.parametrize(("too_long", "told"), [("drop", "left out and 0 cut"), ("cut", "0 were")])
-def test_rows_over_the_limit_are_told(tmp_path: Path, too_long: str, told: str) -> None:
-    reporter = Recorder()
-    long = [Demonstration(f"{n}+{n}=", "15" * 20, group=f"long {n}") for n in range(30)]
-    changes = {"data": {"too_long": too_long}, "optimization": {"num_steps": 1}}
-
-    _train(tmp_path, reporter, changes, [*DEMONSTRATIONS, *long])
-
-    messages = [message for code, message in reporter.events if code == "rows_over_limit"]
-    assert len(messages) == 1
-    assert "rows have more than 32 tokens" in messages[0]
-    assert told in messages[0]
-
-
-@pytest.mark.parametrize(
-    ("changes", "demonstrations", "error", "message"),
-    [
-        ({"data": {"max_tokens": 8}}, DEMONSTRATIONS, DemonstrationError, "more than 8 tokens"),
-        ({}, DEMONSTRATIONS[:1], DemonstrationError, "different prompts"),
-        ({"device": "cuda:7"}, DEMONSTRATIONS, ConfigError, "CUDA devices"),
-        ({"adapter": {"kind": "lora"}}, DEMONSTRATIONS, ConfigError, "random weights"),
-    ],
-)
-def test_what_cannot_be_trained_is_refused_with_its_reason(
-    tmp_path: Path,
-    changes: dict[str, Any],
-    demonstrations: Sequence[Demonstration],
-    error: type[Exception],
-    message: str,
-) -> None:
-    with pytest.raises(error, match=message):
-        _train(tmp_path, Recorder(), changes, demonstrations)
