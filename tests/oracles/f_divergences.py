@@ -13,6 +13,20 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating[Any]]
 DEFAULT_ORDER = 0.5
 
+P, Q = np.array([0.6, 0.3, 0.1]), np.array([0.2, 0.3, 0.5])
+FIXTURE = {
+    "forward_kl": 0.498223582,
+    "reverse_kl": 0.5849964985,
+    "jensen_shannon": 2 * 0.1251006059,
+    "chi_square_pearson": 1.8666666667,
+    "chi_square_neyman": 1.12,
+    "chi_square_mixture": 0.4666666667,
+    "squared_hellinger": 0.2599660815,
+    "total_variation": 0.4,
+    "alpha": 2 * 0.2599660815,
+}
+"""The numeric fixture of the method's notes, for P and Q above."""
+
 
 def kl(p: Array, q: Array) -> float:
     """KL(p || q) in nats."""

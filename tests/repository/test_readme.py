@@ -1,4 +1,4 @@
-"""The README names what there is: every objective, divergence, page and command."""
+"""The README names what there is: every objective, divergence and page."""
 
 from pathlib import Path
 

@@ -59,6 +59,11 @@ def _gradient(loss: Callable[[ExactPolicy], Tensor], policy: ExactPolicy) -> Ten
     return torch.cat([each.flatten() for each in gradients])
 
 
+def _prices(name: str) -> tuple[float, float]:
+    entry = get_divergence(name)
+    return entry.at_zero, entry.at_infinity
+
+
 @pytest.mark.parametrize("backspace", [False, True])
 @pytest.mark.parametrize(
     ("key", "level"),
@@ -72,6 +77,8 @@ def test_every_objective_matches_enumeration(key: str, level: str, backspace: bo
     if population.loss(policy)(policy).isinf():  # a label that the demonstrator never gives there
         assert backspace
         assert level == "occupancy" or key.endswith(":token")
+        name = key.split(":")[1]
+        assert name == "fairl_original" or math.inf in _prices(name)
         return
 
     difference = loss_match(population, setting, policy, 0)

@@ -68,15 +68,19 @@ def test_the_data_directory_may_stand_after_the_action(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("name", ["generate", "evaluate", "demo", "train", "prepare-model"])
+@pytest.mark.parametrize(
+    "name", ["generate", "evaluate", "demo", "train", "prepare-model", "oracle"]
+)
 def test_help_loads_no_torch(name: str) -> None:
     code = f"""
 import sys
 from seqmatch.cli import main
 try:
     main([{name!r}, "--help"])
-except SystemExit:
-    pass
+except SystemExit as ended:
+    assert not ended.code
+else:
+    raise AssertionError("help did not end the program")
 assert not {{"torch", "transformers", "peft"}} & sys.modules.keys()
 """
     command = [sys.executable, "-c", code]

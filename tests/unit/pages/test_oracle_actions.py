@@ -72,7 +72,6 @@ def test_results_are_sent_once_and_stay_after_a_stop(context: AppContext) -> Non
     assert "4 of 6 runs · SequenceMatch, seed 0" in status
     panel = 5 + 2  # after the body and the words
     again = show(context, task.id, seen, "light")
-    assert again[5 : 5 + num_outputs()] == show(context, task.id, seen, "light")[5:]
     assert all(update.get("__type__") == "update" and len(update) == 1 for update in again[5:])
     dark = show(context, task.id, seen, "dark")
     assert "layout" in dark[panel + 2].to_plotly_json()

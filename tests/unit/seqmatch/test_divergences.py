@@ -14,20 +14,7 @@ from seqmatch.errors import UnknownNameError
 from tests.oracles import f_divergences
 from tests.unit.seqmatch.divergence_contract import CHECKS, Check, scalar, slope, supremum_at
 
-P = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
-Q = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
-FIXTURE = {
-    "forward_kl": 0.498223582,
-    "reverse_kl": 0.5849964985,
-    "jensen_shannon": 2 * 0.1251006059,
-    "chi_square_pearson": 1.8666666667,
-    "chi_square_neyman": 1.12,
-    "chi_square_mixture": 0.4666666667,
-    "squared_hellinger": 0.2599660815,
-    "total_variation": 0.4,
-    "alpha": 2 * 0.2599660815,
-}
-"""The numeric fixture of the method's notes, for P and Q above."""
+P, Q = torch.from_numpy(f_divergences.P), torch.from_numpy(f_divergences.Q)
 
 H = torch.tensor([-2.0, -1.0, 0.0, 1.0, 2.0], dtype=torch.float64)
 REWARD_FIXTURE = {
@@ -172,7 +159,7 @@ def test_expected_generator_is_the_divergence_and_the_fixture(divergence: Diverg
     oracle = f_divergences.divergence(divergence.name, P.numpy(), Q.numpy(), order_of(divergence))
     assert found == pytest.approx(oracle, rel=1e-9)
     if divergence is DIVERGENCES[divergence.name]:
-        assert found == pytest.approx(FIXTURE[divergence.name], abs=1e-8)
+        assert found == pytest.approx(f_divergences.FIXTURE[divergence.name], abs=1e-8)
 
 
 @pytest.mark.parametrize("name", REWARD_FIXTURE)
