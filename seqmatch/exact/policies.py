@@ -9,6 +9,7 @@ What a kind can represent (p is the softmax over the actions that exist, V the l
   twentieth, of the probability of another: a policy that slips now and then, whatever it learns.
 """
 
+from abc import ABC, abstractmethod
 from typing import assert_never
 
 import torch
@@ -21,16 +22,16 @@ from seqmatch.exact.token_chain import TokenChain
 LOGIT_BOUND = 1.5
 
 
-class ExactPolicy(nn.Module):
+class ExactPolicy(nn.Module, ABC):
     """Logits over the states of a chain; subclasses say how parameters are shared."""
 
     def __init__(self, chain: TokenChain) -> None:
         super().__init__()
         self.chain = chain
 
+    @abstractmethod
     def logits(self) -> Float[Tensor, "state action"]:
         """Returns l(a|s); -inf where the action does not exist."""
-        raise NotImplementedError
 
     def log_probs(self) -> Float[Tensor, "state action"]:
         """Returns log p(a|s) = l(a|s) - V(s); -inf where the action does not exist."""
