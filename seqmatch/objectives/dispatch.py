@@ -1,4 +1,5 @@
-"""What the rest of the program asks of an objective; the only module that tells the members apart.
+"""What the rest of the program asks of an objective; the only module of what trains that tells the members
+apart.
 
 A new objective is its module, a name in the union of `seqmatch.objectives`, an entry of the
 catalogue, and its answers here.
@@ -75,17 +76,20 @@ def target_decay(config: ObjectiveConfig) -> float:
 def steps_with_target(config: ObjectiveConfig, num_steps: int) -> float:
     """Returns how many steps of a run ask a target network for the values of next states."""
     if isinstance(config, SequenceMatchConfig) and config.target_decay:
-        return (1.0 - config.warmup_fraction) * num_steps
+        return _matching_steps(config, num_steps)
     return 0.0
 
 
 def steps_with_rollouts(config: ObjectiveConfig, num_steps: int) -> float:
     """Returns how many steps of a run have a term on the policy's own samples."""
-    if rollout_config(config) is None:
-        return 0.0
-    if isinstance(config, SequenceMatchConfig | CompositeConfig):
-        return (1.0 - config.warmup_fraction) * num_steps
-    return float(num_steps)
+    if isinstance(config, SequenceMatchConfig | CompositeConfig) and rollout_config(config):
+        return _matching_steps(config, num_steps)
+    return 0.0
+
+
+def _matching_steps(config: SequenceMatchConfig | CompositeConfig, num_steps: int) -> float:
+    """The steps after the warm-up; none where imitation keeps all the weight."""
+    return (1.0 - config.warmup_fraction) * num_steps if config.final_beta < 1.0 else 0.0
 
 
 def value_temperature(config: ObjectiveConfig) -> float | None:
