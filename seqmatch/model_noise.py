@@ -74,8 +74,8 @@ def corrupt_by_policy(
     left out; the next token of a burst in the same way from the state that the last one led to.
     A burst ends early, or is left out, where no token is left to draw.
 
-    The k-th wrong tokens of all bursts are found by one masked forward pass without gradient, so
-    the cost is `config.burst` passes at most.
+    The k-th wrong tokens of all bursts are found by one masked forward pass without gradient, cut
+    into shares of `max_positions`, so the struck rows go through at most `config.burst` times.
 
     Args:
         policy: A policy with backspace; its weights are only read.

@@ -36,8 +36,9 @@ class Discriminator(nn.Module):
     norm is layer norm without weights: embeddings are often a hundred times smaller than hidden
     states. Backspace has no embedding; a learnt vector stands for it. Computed in float32.
 
-    Its last layer starts at 0, so h = 0 (or -log pi) everywhere and every reward with R(0) = 0
-    starts at 0. Not so with spectral norm, which divides each weight by its largest singular value:
+    Its last layer starts at 0, so h = 0 everywhere with the form "logit", where every reward with
+    R(0) = 0 then starts at 0, and -log pi with the form "airl". Not so with spectral norm, which
+    divides each weight by its largest singular value:
     then g is 1-Lipschitz in x from the start (ELU has slopes of at most 1), which bounds how sharp
     h can be. In training mode each forward pass moves the estimate of that value; use `eval()` for
     rewards.

@@ -25,7 +25,7 @@ from seqmatch.exact.token_chain import TokenChain
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """Mass of every (state, label, next state) that the demonstrator makes, and of its ends."""
+    """Mass of every (state, label, next state) of a demonstrator or a policy, and of the ends."""
 
     states: Int[Tensor, " transition"]
     labels: Int[Tensor, " transition"]

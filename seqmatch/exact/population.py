@@ -4,9 +4,10 @@ Objectives run through the product's own loss on enumerated trajectories, weighe
 beside that stands the same objective from occupancy measures. Exact divergences run through the
 recursions over the tree of states; beside that stands brute force. Adversarial objectives have the
 gradient of the policy step's own code on all answers; beside that stands the gradient of the
-divergence by brute force. The two ways share the policy's logits and the registry's f and phi,
-which tests hold to their definitions; with weights by length also the list of demonstrations, and
-with backspace the occupancy of the policy's own samples.
+divergence by brute force. The two ways share the policy's logits, the registry's f and phi, the
+limit of rewards and the margin of the calibration, which tests hold to their definitions; with
+weights by length also the list of demonstrations, and with backspace the occupancy of the policy's
+own samples.
 """
 
 from collections.abc import Callable

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
 
+from seqmatch.divergences.alpha_family import DEFAULT_ORDER, MAXIMUM_ORDER, MINIMUM_ORDER
 from seqmatch.errors import UnknownNameError
 from seqmatch.exact.choices import DEFAULT_OBJECTIVES, get_oracle_objective
 from seqmatch.exact.languages import TABLE as TABLE
@@ -42,7 +43,11 @@ class OracleRequest(Frozen):
     )
     """Each gives one random start of the policy."""
     alpha: float = Field(
-        0.01, gt=0.0, le=10.0, title="Entropy weight alpha", description="Of SequenceMatch."
+        0.01,
+        gt=0.0,
+        le=10.0,
+        title="Entropy weight alpha",
+        description="Of SequenceMatch and the composite.",
     )
     policy: PolicyKind | None = Field(None, title="Model")
     """What the policy can represent; None is what the language comes with."""
@@ -50,7 +55,9 @@ class OracleRequest(Frozen):
     """Whether exact divergences are between laws of whole answers or occupancy measures."""
     backspace: bool | None = Field(None, title="Backspace action")
     """None is what the language comes with."""
-    divergence_order: float = Field(0.5, ge=-1.0, le=2.0, title="Order of the alpha divergence")
+    divergence_order: float = Field(
+        DEFAULT_ORDER, ge=MINIMUM_ORDER, le=MAXIMUM_ORDER, title="Order of the alpha divergence"
+    )
     num_simulated: int = Field(0, ge=0, le=1_000_000, title="Simulated decodes")
     """Decodes of each policy that are counted beside the exact law; 0 for none."""
 
@@ -119,7 +126,7 @@ class OracleRun(_Result):
     divergences: dict[str, Extended]
     """Exact value under every registered divergence, in nats where it is one; may be infinite."""
     loss: Extended
-    """What was minimised, at the optimum."""
+    """The objective's own number at the optimum."""
     loss_match: float | None
     """Largest absolute difference to an independent enumeration, over values and gradients; None
     where the language is too large for one."""

@@ -11,6 +11,8 @@ from storage.records import RunRecord, RunStatus
 def policy_folder(run_dir: Path, run: RunRecord) -> Path:
     """Returns where the newest policy of a run is: the final one, or that of its last checkpoint.
 
+    A policy that is damaged is passed over for an older one, without a word: answers beat none.
+
     Raises:
         ModelLoadError: There is none yet.
     """
