@@ -1,5 +1,4 @@
-"""What the rest of the program asks of an objective; the only module of what trains that tells the members
-apart.
+"""What the rest of the program asks of an objective; where all that trains tells members apart.
 
 A new objective is its module, a name in the union of `seqmatch.objectives`, an entry of the
 catalogue, and its answers here.
