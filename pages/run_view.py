@@ -69,7 +69,8 @@ def head_html(context: AppContext, run: RunRecord) -> str:
         or (one.status is RunStatus.QUEUED and one.queued_at < run.queued_at)
     ]
     looks = run_looks(everything)
-    return run_html(run, dataset_of(context, run), looks[run.id], time.time(), len(ahead))
+    dataset, events = dataset_of(context, run), context.store.notes.events(run.id)
+    return run_html(run, dataset, looks[run.id], time.time(), len(ahead), events)
 
 
 def links_html(context: AppContext, run: RunRecord) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from seqmatch.objectives import ObjectiveConfig, SFTConfig
 from seqmatch.objectives.base import Frozen
+from seqmatch.objectives.dispatch import adversarial_config
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -193,6 +194,18 @@ class RunConfig(Frozen):
             raise ValueError(
                 "objective.corruption.token_set is empty; with alphabet 'token_set' it must name "
                 "the noise tokens, for example '0123456789'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _second_adapter_has_a_frozen_base(self) -> "RunConfig":
+        adversarial = adversarial_config(self.objective)
+        is_second = adversarial is not None and adversarial.discriminator.backbone == "adapter"
+        if is_second and self.adapter.kind != "lora":
+            raise ValueError(
+                "objective.discriminator.backbone 'adapter' is a second LoRA on the frozen base "
+                "model, and with adapter.kind 'full' nothing is frozen; choose adapter.kind "
+                "'lora', or the backbone 'shared'"
             )
         return self
 

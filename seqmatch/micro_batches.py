@@ -27,12 +27,13 @@ def num_passes(groups: Sequence[Sequence[Trajectory]], max_positions: int) -> in
     """Returns into how many passes a batch is cut so that each has at most `max_positions`.
 
     The groups (demonstrations, rollouts) go together: pass i has the i-th share of each. Every row
-    is counted at the longest row's length, since a pass is padded to it.
+    is counted at the longest row's length, since a pass is padded to it. Each pass has a row of
+    each group that is not empty, so there are at most as many passes as the smaller one has rows.
     """
     rows = [trajectory for group in groups for trajectory in group]
     longest = max((len(row.prompt_ids) + len(row.pushes) for row in rows), default=0)
-    most = max((len(group) for group in groups), default=1)
-    return min(max(-(-len(rows) * longest // max_positions), 1), max(most, 1))
+    fewest = min((len(group) for group in groups if group), default=1)
+    return min(max(-(-len(rows) * longest // max_positions), 1), fewest)
 
 
 def share(group: Sequence[Row], index: int, count: int) -> Sequence[Row]:

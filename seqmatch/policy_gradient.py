@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Literal, assert_never
 
 from seqmatch.divergences import get_divergence
 from seqmatch.errors import ConfigError
-from seqmatch.objectives.maximum_likelihood import token_nll
 from seqmatch.types import StateActionValues
 
 if TYPE_CHECKING:
@@ -272,7 +271,7 @@ def reinforce_surrogate(
 
     Source: Williams 1992 (REINFORCE); Sutton et al. 2000, the factor gamma^t.
     """
-    terms = -token_nll(rollouts) * advantages.detach()
+    terms = -rollouts.token_nll() * advantages.detach()
     return -rollouts.mean(_discounted_sum(terms, rollouts, discount))
 
 
@@ -305,7 +304,7 @@ def ppo_surrogate(
         raise ConfigError(f"clip {clip}; allowed: above 0 and below 1")
     held = advantages.detach()
     beyond = ~rollouts.is_action
-    log_ratio = (-token_nll(rollouts) - old_log_probs.detach()).masked_fill(beyond, 0.0)
+    log_ratio = (-rollouts.token_nll() - old_log_probs.detach()).masked_fill(beyond, 0.0)
     ratio = log_ratio.exp()
     terms = (ratio * held).minimum(ratio.clamp(1.0 - clip, 1.0 + clip) * held)
     return -rollouts.mean(_discounted_sum(terms.masked_fill(beyond, 0.0), rollouts, discount))
@@ -329,7 +328,7 @@ def kl_to_reference(
     Source: Schulman 2020, "Approximating KL divergence", k3; Shao et al. 2024, equation 4.
     """
     beyond = ~rollouts.is_action
-    away = (reference_log_probs.detach() + token_nll(rollouts)).masked_fill(beyond, 0.0)
+    away = (reference_log_probs.detach() + rollouts.token_nll()).masked_fill(beyond, 0.0)
     return rollouts.mean((away.expm1() - away).sum(dim=1))
 
 
@@ -340,7 +339,7 @@ def sampled_entropy(rollouts: StateActionValues) -> Float[Tensor, ""]:
     to 0 where the policy collapses.
     """
     lengths = rollouts.is_action.sum(dim=1).to(rollouts.values.dtype)
-    total = rollouts.mean(token_nll(rollouts).sum(dim=1))
+    total = rollouts.mean(rollouts.token_nll().sum(dim=1))
     return (total / rollouts.mean(lengths)).detach()
 
 

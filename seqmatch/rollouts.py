@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from seqmatch.action_space import ActionSpace
 from seqmatch.config import DecodingConfig
 from seqmatch.generation import Rollout, UniformSource, generate
-from seqmatch.objectives import RolloutConfig
+from seqmatch.objectives import RolloutConfig, RoundConfig
 from seqmatch.policy import Policy
 from seqmatch.types import Trajectory
 
@@ -16,7 +16,7 @@ ACTIONS_PER_TOKEN = 4
 def sample_rollouts(
     policy: Policy,
     prompts: Sequence[tuple[int, ...]],
-    config: RolloutConfig,
+    config: RolloutConfig | RoundConfig,
     *,
     seed: int,
     step: int,

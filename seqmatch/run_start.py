@@ -5,21 +5,24 @@ from pathlib import Path
 
 import torch
 
-from seqmatch.batches import prepare_rows
+from seqmatch.batches import TrainingRows, prepare_rows
 from seqmatch.checkpoints import Checkpoint, newest_verified
+from seqmatch.collapse import CollapseMonitor, patience_of
 from seqmatch.config import RunConfig
 from seqmatch.durable_files import remove_unfinished
 from seqmatch.errors import ConfigError
+from seqmatch.held_weights import HeldWeights
 from seqmatch.micro_batches import positions_per_pass
-from seqmatch.objectives.dispatch import rollout_config, warnings_of
+from seqmatch.objectives.dispatch import has_start, in_rounds, rollout_config, warnings_of
 from seqmatch.optimization import make_optimizer
 from seqmatch.policy import Policy, load_policy, load_saved_policy
 from seqmatch.replay_buffer import ReplayBuffer
 from seqmatch.reporting import Reporter
+from seqmatch.round_summary import summarise
 from seqmatch.run_steps import TrainingRun
 from seqmatch.seeding import child_seed
 from seqmatch.target_network import make_target
-from seqmatch.training_state import TrainState, read_state
+from seqmatch.training_state import TrainState, make_player, read_state
 from seqmatch.types import Demonstration
 
 
@@ -68,6 +71,8 @@ def begin(
     policy.train()
     reporter.phase("reading the demonstrations")
     rows = prepare_rows(config, demonstrations, policy, reporter)
+    if state.monitor is None and in_rounds(config.objective):
+        state.monitor = _new_monitor(config, rows)
     reporter.phase("training")
     return TrainingRun(
         config=config,
@@ -116,7 +121,17 @@ def _new_state(policy: Policy, config: RunConfig) -> TrainState:
         optimizer=make_optimizer(policy.trainable_parameters(), config.optimization),
         buffer=ReplayBuffer(1 if rollouts is None else rollouts.buffer_size),
         target=make_target(policy, config.objective),
+        player=make_player(policy, config),
+        start=HeldWeights(policy) if has_start(config.objective) else None,
     )
+
+
+def _new_monitor(config: RunConfig, rows: TrainingRows) -> CollapseMonitor:
+    demonstrated = summarise(
+        [row.completion_ids for row in rows.train], [row.prompt_ids for row in rows.train]
+    )
+    patience = patience_of(config.optimization.num_steps)
+    return CollapseMonitor(patience, demonstrations=demonstrated)
 
 
 def _max_positions(policy: Policy) -> int:

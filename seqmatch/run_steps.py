@@ -2,32 +2,40 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from seqmatch.batches import TrainingRows, draw_indices, drawn_trajectories
+from seqmatch.batches import TrainingRows
 from seqmatch.checkpoints import publish
+from seqmatch.collapse import DiscriminatorVerdict
 from seqmatch.config import RunConfig
+from seqmatch.discriminators.player import SeenPass
 from seqmatch.durable_files import new_folder
 from seqmatch.errors import CheckpointError, DivergedError
 from seqmatch.evaluation import evaluate
 from seqmatch.export import export_run
+from seqmatch.flags import Flag
 from seqmatch.gradients import BatchLoss, accumulate_gradients
 from seqmatch.metric_table import MetricTable
-from seqmatch.objectives.dispatch import (
-    imitation_weight,
-    needs_rollouts,
-    reward_scale,
-    rollout_config,
-)
+from seqmatch.objectives.dispatch import imitation_weight, reward_scale, stops_on_flag
 from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
 from seqmatch.policy import save_policy
 from seqmatch.reporting import Control, Reporter
-from seqmatch.rollouts import sample_rollouts
-from seqmatch.seeding import child_seed, generator
+from seqmatch.round_terms import BatchTerms, Complete, terms_of_round
+from seqmatch.run_batches import (
+    PASSES_WITHOUT_GRADIENT,
+    Batch,
+    draw_batch,
+    is_sampling_due,
+    older_answers,
+    refresh_rollouts,
+    seen_without_gradient,
+    summary_of,
+)
+from seqmatch.seeding import child_seed
 from seqmatch.throughput import Throughput
 from seqmatch.training_state import TrainState, write_state
 from seqmatch.types import Trajectory
@@ -70,67 +78,35 @@ class TrainingRun:
     throughput: Throughput = field(default_factory=Throughput)
     reported: MetricTable = field(default_factory=MetricTable)
     num_failed_saves: int = 0
+    is_flagged: bool = False
+    """True where a flag was raised since the start and the run is to stop at it."""
 
     # ---- one step
 
-    def draw_demonstrations(self) -> list[Trajectory]:
-        """Returns the next batch of demonstrations, with mistakes where the run has backspace."""
-        config, state = self.config, self.state
-        batch_size = min(config.optimization.batch_size, len(self.rows.train))
-        indices = draw_indices(len(self.rows.train), state.num_drawn, batch_size, config.seed)
-        state.num_drawn += batch_size
-        rng = generator(config.seed, "corruption", state.step)
-        return drawn_trajectories(
-            self.rows,
-            indices,
-            state.policy,
-            config.objective.corruption,
-            rng,
-            max_positions=self.max_positions,
-        )
-
     def refresh_rollouts(self) -> Control:
-        """Samples rollouts into the replay buffer, where it is time and the loss needs them.
+        """Samples new rollouts, where it is time and the step needs them.
 
-        Where the owner asks to stop meanwhile, the buffer is left as it was.
+        Where the owner asks to stop meanwhile, the old ones stay.
         """
-        config, state = self.config, self.state
-        objective, num_steps = config.objective, config.optimization.num_steps
-        rollouts = rollout_config(objective)
-        if rollouts is None or not needs_rollouts(objective, state.step, num_steps):
-            return Control.GO_ON
-        if len(state.buffer) and state.step % rollouts.every:
+        if not is_sampling_due(self.config, self.state):
             return Control.GO_ON
         self.reporter.phase("sampling rollouts")
         started = time.perf_counter()
-        seed = child_seed(config.seed, "rollouts", state.step)
-        rng = generator(config.seed, "rollout prompts", state.step)
-        chosen = rng.integers(len(self.rows.train), size=rollouts.batch_size)
-        prompts = [self.rows.train[index].prompt_ids for index in chosen]
         question = Question(self.ask)
-        sampled = sample_rollouts(
-            state.policy,
-            prompts,
-            rollouts,
-            seed=seed,
-            step=state.step,
-            should_stop=question.is_asked_to_stop,
+        refresh_rollouts(
+            self.config, self.rows, self.state, self.max_positions, question.is_asked_to_stop
         )
         self.throughput.add_sampling(time.perf_counter() - started)
         self.reporter.phase("training")
         if question.answer is Control.GO_ON:
-            state.buffer.add(sampled)
+            self._watch_round()
         return question.answer
 
-    def draw_rollouts(self, count: int) -> list[Trajectory]:
-        """Returns `count` replayed rollouts, or none where the loss needs none at this step."""
-        config, state = self.config, self.state
-        num_steps = config.optimization.num_steps
-        if not needs_rollouts(config.objective, state.step, num_steps):
-            return []
-        return state.buffer.sample(count, generator(config.seed, "replay", state.step))
+    def draw_batch(self) -> Batch:
+        """Returns the next batch: demonstrations, and rollouts where the step needs some."""
+        return draw_batch(self.config, self.rows, self.state, self.max_positions)
 
-    def update(self, demonstrated: Sequence[Trajectory], replayed: Sequence[Trajectory]) -> None:
+    def update(self, batch: Batch) -> None:
         """Takes one optimiser step on a batch, or skips it where a number is not finite.
 
         Raises:
@@ -138,26 +114,27 @@ class TrainingRun:
         """
         config, state = self.config, self.state
         beta = imitation_weight(config.objective, state.step, config.optimization.num_steps)
-        batch = self._gradients(demonstrated, replayed, beta)
+        found = self._gradients(batch, beta)
         learning_rate = learning_rate_at(state.num_updates, config.optimization)
         outcome = apply_gradients(
-            state.optimizer, batch.loss, learning_rate, config.optimization.max_grad_norm
+            state.optimizer, found.loss, learning_rate, config.optimization.max_grad_norm
         )
+        self._watch_discriminator(found.terms)
         state.step += 1
-        self.throughput.add_step(batch.num_positions)
+        self.throughput.add_step(found.num_positions)
         if not outcome.is_finite:
-            self._count_skipped_step(batch.loss, outcome.grad_norm)
+            self._count_skipped_step(found.loss, outcome.grad_norm)
             return
         if state.target is not None:
             state.target.follow(state.policy)
-        numbers = {**batch.terms, "train/loss": batch.loss, "train/grad_norm": outcome.grad_norm}
+        numbers = {**found.terms, "train/loss": found.loss, "train/grad_norm": outcome.grad_norm}
         numbers |= {"train/learning_rate": learning_rate, "train/beta": beta}
         if state.policy.space.has_backspace:
             numbers["train/backspace_labels"] = _share_of_labels(
-                demonstrated, state.policy.space.backspace_id
+                batch.demonstrated, state.policy.space.backspace_id
             )
-        if replayed:
-            ages = [state.step - 1 - row.born_at_step for row in replayed]
+        if batch.replayed:
+            ages = [state.step - 1 - row.born_at_step for row in batch.replayed]
             numbers["rollout/age"] = sum(ages) / len(ages)
         state.means.add({name: value for name, value in numbers.items() if math.isfinite(value)})
         if state.step % _CHECK_WEIGHTS_EVERY == 0:
@@ -180,7 +157,9 @@ class TrainingRun:
 
     def ask(self) -> Control:
         """Tells the owner how far the run is, and returns what to do next."""
-        return self.reporter.progress(self.state.step, self.config.optimization.num_steps)
+        answer = self.reporter.progress(self.state.step, self.config.optimization.num_steps)
+        ends_itself = answer is Control.GO_ON and self.is_flagged
+        return Control.STOP_AND_SAVE if ends_itself else answer
 
     def evaluate_if_due(self) -> Control:
         """Evaluates the policy every so many steps, before the first and after the last one."""
@@ -205,6 +184,9 @@ class TrainingRun:
             self._report(found.metrics)
             self.reporter.samples(state.step, found.traces[: config.evaluation.num_samples])
             state.evaluated_step = state.step
+            if state.monitor is not None:
+                probe = found.metrics.get("eval/probe_auc")
+                self._raise(state.monitor.after_evaluation(probe))
         return question.answer
 
     def tell_of_a_missing_evaluation(self) -> None:
@@ -284,26 +266,26 @@ class TrainingRun:
         self.state.latest.update(values)
         self.reporter.metrics(self.state.step, values)
 
-    def _gradients(
-        self, demonstrated: Sequence[Trajectory], replayed: Sequence[Trajectory], beta: float
-    ) -> BatchLoss:
+    def _gradients(self, batch: Batch, beta: float) -> BatchLoss:
         """The gradients of a batch; where the accelerator's memory is short, in smaller passes."""
-        policy = self.state.policy
+        state = self.state
         while True:
             try:
                 return accumulate_gradients(
-                    policy,
+                    state.policy,
                     self.config.objective,
-                    demonstrated,
-                    replayed,
+                    batch.demonstrated,
+                    batch.replayed,
                     beta=beta,
                     max_positions=self.max_positions,
-                    target=self.state.target,
+                    target=state.target,
+                    complete=self._complete(batch) if batch.answers else None,
                 )
             except torch.OutOfMemoryError:
-                self.state.optimizer.zero_grad(set_to_none=True)
+                state.optimizer.zero_grad(set_to_none=True)
                 longest = max(
-                    len(row.prompt_ids) + len(row.pushes) for row in (*demonstrated, *replayed)
+                    len(row.prompt_ids) + len(row.pushes)
+                    for row in (*batch.demonstrated, *batch.replayed)
                 )
                 if self.max_positions <= longest:
                     raise
@@ -312,9 +294,50 @@ class TrainingRun:
                 self.reporter.event(
                     "warning",
                     "smaller_passes",
-                    f"memory ran out at step {self.state.step}; batches now go through the policy "
-                    f"in passes of {self.max_positions} positions, with the same gradient",
+                    f"memory ran out at step {state.step}; batches now go through the policy in "
+                    f"passes of {self.max_positions} positions, with the same gradient",
                 )
+
+    def _complete(self, batch: Batch) -> Complete:
+        """What a batch of a round needs between the policy's forward pass and its loss."""
+        state, positions = self.state, PASSES_WITHOUT_GRADIENT * self.max_positions
+
+        def complete(seen: Sequence[SeenPass]) -> BatchTerms:
+            older = older_answers(self.config, state, len(batch.answers))
+            return terms_of_round(
+                seen,
+                policy=state.policy,
+                objective=self.config.objective,
+                answers=batch.answers,
+                player=state.player,
+                older=seen_without_gradient(state.policy, older, positions),
+                step=state.step,
+            )
+
+        return complete
+
+    def _watch_round(self) -> None:
+        """Shows a fresh round to the monitor, from the end of the imitation warm-up on."""
+        config, state = self.config, self.state
+        beta = imitation_weight(config.objective, state.step, config.optimization.num_steps)
+        is_fresh = state.round is not None and state.round.born_at_step == state.step
+        if state.monitor is not None and state.round is not None and is_fresh and beta < 1.0:
+            summary = summary_of(state.round, state.policy.space.backspace_id)
+            self._raise(state.monitor.after_round(summary))
+
+    def _watch_discriminator(self, terms: Mapping[str, float]) -> None:
+        """Shows the verdict on a batch to the monitor, whether or not it led to an update."""
+        if self.state.monitor is not None and "discriminator/entropy" in terms:
+            names = ("accuracy_data", "accuracy_rollouts", "entropy")
+            verdict = DiscriminatorVerdict(*(terms[f"discriminator/{name}"] for name in names))
+            self._raise(self.state.monitor.after_update(verdict))
+
+    def _raise(self, flags: Sequence[Flag]) -> None:
+        stops = stops_on_flag(self.config.objective)
+        for flag in flags:
+            end = " The run is saved and stops here; resumed, it goes on." if stops else ""
+            self.reporter.event("warning", flag.event_code, flag.message + end)
+            self.is_flagged = self.is_flagged or stops
 
     def _count_skipped_step(self, loss: float, grad_norm: float) -> None:
         state = self.state

@@ -8,14 +8,11 @@ al. (LS-IQ), `use_target` with tau. Both are off by default there as here. What 
 fixed point is in docs/method.md, "Target network".
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from seqmatch.errors import CheckpointError
+from seqmatch.held_weights import HeldWeights
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.dispatch import target_decay
 from seqmatch.policy import Policy
@@ -23,6 +20,7 @@ from seqmatch.types import SinglePassBatch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from torch import Tensor
 
 
 def make_target(policy: Policy, objective: ObjectiveConfig) -> "TargetNetwork | None":
@@ -31,12 +29,12 @@ def make_target(policy: Policy, objective: ObjectiveConfig) -> "TargetNetwork | 
     return TargetNetwork(policy, decay) if decay else None
 
 
-class TargetNetwork:
+class TargetNetwork(HeldWeights):
     """An exponential moving average of a policy's trained weights.
 
         w_target <- decay w_target + (1 - decay) w        after each update
 
-    It starts at the policy's weights. Only what is trained is kept: a LoRA's copy is small.
+    It starts at the policy's weights.
     """
 
     def __init__(self, policy: Policy, decay: float) -> None:
@@ -46,16 +44,14 @@ class TargetNetwork:
             policy: The policy that is followed.
             decay: In (0, 1); the average spans about 1 / (1 - decay) updates.
         """
+        super().__init__(policy)
         self.decay = decay
-        self._weights: dict[str, Tensor] = {
-            name: weight.detach().clone() for name, weight in policy.trainable_parameters().items()
-        }
 
     @torch.no_grad()
     def follow(self, policy: Policy) -> None:
         """Moves the average towards the policy's weights; called once after each update."""
         for name, weight in policy.trainable_parameters().items():
-            self._weights[name].lerp_(weight, 1.0 - self.decay)
+            self.weights[name].lerp_(weight, 1.0 - self.decay)
 
     @torch.no_grad()
     def next_values(self, policy: Policy, batch: SinglePassBatch) -> "Float[Tensor, 'batch time']":
@@ -64,37 +60,5 @@ class TargetNetwork:
         One forward pass. The policy's weights are exchanged meanwhile, so it must come before the
         policy's own pass whose gradient is wanted.
         """
-        with self._in_place(policy):
+        with self.in_place(policy):
             return policy.state_action_values(batch).values[:, 1:]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Returns the average by the names of the parameters, to be written to a checkpoint."""
-        return {name: weight.cpu().contiguous() for name, weight in self._weights.items()}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Sets the average to what `tensors` returned.
-
-        Raises:
-            CheckpointError: The names differ from the trained weights'.
-        """
-        if tensors.keys() != self._weights.keys():
-            odd = sorted(tensors.keys() ^ self._weights.keys())[:3]
-            raise CheckpointError(
-                f"the target network has {len(tensors)} tensors where the policy trains "
-                f"{len(self._weights)}; they differ at {', '.join(odd)}"
-            )
-        for name, weight in self._weights.items():
-            weight.copy_(tensors[name])
-
-    @contextmanager
-    def _in_place(self, policy: Policy) -> Iterator[None]:
-        """Lets the policy compute with the average; its own weights come back untouched."""
-        parameters = policy.trainable_parameters()
-        own = {name: parameter.data for name, parameter in parameters.items()}
-        try:
-            for name, parameter in parameters.items():
-                parameter.data = self._weights[name]
-            yield
-        finally:
-            for name, parameter in parameters.items():
-                parameter.data = own[name]

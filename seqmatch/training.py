@@ -81,9 +81,7 @@ def train(
         control = run.refresh_rollouts()
         if control is not Control.GO_ON:
             break
-        demonstrated = run.draw_demonstrations()
-        replayed = run.draw_rollouts(len(demonstrated))
-        run.update(demonstrated, replayed)
+        run.update(run.draw_batch())
         run.report_if_due()
         control = run.ask()
         if control is Control.GO_ON:

@@ -12,15 +12,23 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from seqmatch.collapse import CollapseMonitor
 from seqmatch.config import RunConfig
+from seqmatch.discriminators.files import load_discriminator, save_discriminator
+from seqmatch.discriminators.player import DiscriminatorPlayer
 from seqmatch.errors import CheckpointError
+from seqmatch.held_weights import HeldWeights
+from seqmatch.objectives.dispatch import adversarial_config
 from seqmatch.optimization import load_optimizer_tensors, make_optimizer, optimizer_tensors
 from seqmatch.policy import Policy, save_policy
 from seqmatch.replay_buffer import ReplayBuffer
+from seqmatch.rounds import Round
 from seqmatch.running_means import RunningMeans
+from seqmatch.seeding import child_seed
 from seqmatch.target_network import TargetNetwork, make_target
 
 _FORMAT = 1
+_PLAYER, _ROUND = "discriminator_optimizer.safetensors", "round.json"
 _FIXED = ("base_model", "data", "objective", "adapter", "seed")
 """Settings with which a checkpoint was made and that resuming may not change."""
 
@@ -34,6 +42,16 @@ class TrainState:
     buffer: ReplayBuffer
     target: TargetNetwork | None = None
     """Gives the values of next states, where the objective has one."""
+    round: Round | None = None
+    """The answers that steps are trained on, where the objective is trained in rounds."""
+    player: DiscriminatorPlayer | None = None
+    """The discriminator with its optimiser, where the objective has one."""
+    reference: HeldWeights | None = None
+    """The policy at the end of the imitation warm-up, from then on, where it is needed."""
+    start: HeldWeights | None = None
+    """The policy before training, where it is needed."""
+    monitor: CollapseMonitor | None = None
+    """Raises flags, where the objective is trained in rounds."""
     step: int = 0
     """Batches done, skipped ones included."""
     num_drawn: int = 0
@@ -55,7 +73,7 @@ class TrainState:
 
 
 def write_state(state: TrainState, config: RunConfig, dataset_sha256: str, folder: Path) -> None:
-    """Writes the state into an empty folder: policy, optimiser, target, buffer, counters.
+    """Writes the state into an empty folder: all that learns, rollouts, counters.
 
     Raises:
         OSError: A file could not be written.
@@ -63,8 +81,18 @@ def write_state(state: TrainState, config: RunConfig, dataset_sha256: str, folde
     save_policy(state.policy, folder / "policy")
     parameters = state.policy.trainable_parameters()
     save_file(optimizer_tensors(state.optimizer, parameters), folder / "optimizer.safetensors")
-    if state.target is not None:
-        save_file(state.target.tensors(), folder / "target.safetensors")
+    for name, held in (
+        ("target", state.target),
+        ("reference", state.reference),
+        ("start", state.start),
+    ):
+        if held is not None:
+            save_file(held.tensors(), folder / f"{name}.safetensors")
+    if state.player is not None:
+        save_discriminator(state.player.discriminator, folder / "policy")
+        save_file(state.player.optimizer_tensors(), folder / _PLAYER)
+    if state.round is not None:
+        _write_json(folder / _ROUND, state.round.state())
     _write_json(folder / "buffer.json", state.buffer.state())
     _write_json(
         folder / "state.json",
@@ -76,6 +104,8 @@ def write_state(state: TrainState, config: RunConfig, dataset_sha256: str, folde
             "evaluated_step": state.evaluated_step,
             "means": state.means.state(),
             "latest": state.latest,
+            "monitor": state.monitor.state() if state.monitor else None,
+            "discriminator_updates": state.player.num_updates if state.player else 0,
             "config": config.model_dump(mode="json"),
             "dataset_sha256": dataset_sha256,
         },
@@ -96,13 +126,24 @@ def read_state(folder: Path, policy: Policy, config: RunConfig, dataset_sha256: 
     load_optimizer_tensors(optimizer, policy.trainable_parameters(), tensors)
     target = make_target(policy, config.objective)
     if target is not None:
-        target.load(load_file(folder / "target.safetensors"))
+        target.load(load_file(folder / "target.safetensors"), "the target network")
     buffer = json.loads((folder / "buffer.json").read_text(encoding="utf-8"))
+    player = make_player(policy, config)
+    if player is not None:
+        found = load_discriminator(folder / "policy", policy)
+        if found is None:
+            raise CheckpointError(f"{folder.name} has no discriminator beside its policy")
+        player.resume(found, load_file(folder / _PLAYER), stored["discriminator_updates"])
     return TrainState(
         policy=policy,
         optimizer=optimizer,
         buffer=ReplayBuffer.from_state(buffer),
         target=target,
+        round=_read_round(folder / _ROUND),
+        player=player,
+        reference=_read_held(folder / "reference.safetensors", policy),
+        start=_read_held(folder / "start.safetensors", policy),
+        monitor=CollapseMonitor.from_state(stored["monitor"]) if stored.get("monitor") else None,
         step=stored["step"],
         num_drawn=stored["num_drawn"],
         skipped_steps=stored["skipped_steps"],
@@ -110,6 +151,26 @@ def read_state(folder: Path, policy: Policy, config: RunConfig, dataset_sha256: 
         means=RunningMeans.from_state(stored["means"]),
         latest=stored["latest"],
     )
+
+
+def make_player(policy: Policy, config: RunConfig) -> DiscriminatorPlayer | None:
+    """Returns a new discriminator beside the policy; None where the objective has none."""
+    objective = adversarial_config(config.objective)
+    if objective is None:
+        return None
+    return DiscriminatorPlayer(policy, objective, child_seed(config.seed, "discriminator"))
+
+
+def _read_round(path: Path) -> Round | None:
+    return Round.from_state(json.loads(path.read_text("utf-8"))) if path.exists() else None
+
+
+def _read_held(path: Path, policy: Policy) -> HeldWeights | None:
+    if not path.exists():
+        return None
+    held = HeldWeights(policy)
+    held.load(load_file(path), path.stem)
+    return held
 
 
 def _check_it_fits(

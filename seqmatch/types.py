@@ -114,6 +114,12 @@ class StateActionValues:
     """True where the backspace action exists; beside `backspace_q`."""
     is_backspace_label: Bool[Tensor, "batch time"] | None = None
     """True where y_t is backspace; beside `backspace_q`. On demonstrations: where noise was."""
+    old_log_probs: Float[Tensor, "batch time"] | None = None
+    """log p_old(y_t | s_t) of the policy that sampled a round, without gradient."""
+    reference_log_probs: Float[Tensor, "batch time"] | None = None
+    """log p_ref(y_t | s_t) of the reference policy, without gradient."""
+    advantages: Float[Tensor, "batch time"] | None = None
+    """What the policy step weighs actions by; of the policy's own answers, without gradient."""
 
     def rows(self, which: slice) -> StateActionValues:
         """Returns some of the trajectories."""
@@ -122,6 +128,11 @@ class StateActionValues:
             for each in fields(self)
         }
         return StateActionValues(**parts)
+
+    def token_nll(self) -> Float[Tensor, "batch time"]:
+        """Returns -log p(y_t|s_t) = V(s_t) - l(y_t|s_t) in nats, 0 beyond the last action."""
+        nll = self.values[:, :-1] - self.chosen_q
+        return nll.masked_fill(self.is_action.logical_not(), 0.0)
 
     def mean(self, each: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Returns sum_i w_i x_i: the mean over trajectories that every loss is.

@@ -19,6 +19,18 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "discount": 0.9,
         "warmup_fraction": 0.0,
     },
+    "adversarial": {
+        "discount": 0.9,
+        "warmup_fraction": 0.0,
+        "policy_step": {"answers_per_prompt": 2, "kl_weight": 0.5},
+    },
+    "spin": {"backspace": False, "scale": 0.5, "warmup_fraction": 0.0},
+    "dense_reward": {
+        "alpha": 0.1,
+        "discount": 0.9,
+        "warmup_fraction": 0.0,
+        "policy_step": {"answers_per_prompt": 2, "kl_weight": 0.5},
+    },
 }
 
 OBJECTIVE_SETTINGS: dict[str, dict[str, Any]] = {

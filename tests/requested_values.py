@@ -12,7 +12,7 @@ BACKSPACE = 3
 
 
 def requested_values(data: Rows, beta: float, *, seed: int = 0) -> StateActionValues:
-    """The values of `values`, those at temperature beta, and of backspace.
+    """The values of `values`, those at temperature beta, of backspace, and what others say.
 
     Backspace exists wherever it is a label and in about half of the other states; the padding is
     rubbish on purpose.
@@ -24,6 +24,13 @@ def requested_values(data: Rows, beta: float, *, seed: int = 0) -> StateActionVa
     can_delete = torch.ones(num_rows, num_times + 1, dtype=torch.bool)
     is_label = torch.ones(num_rows, num_times, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
+    of_others = [
+        torch.full((num_rows, num_times), 1e6, dtype=torch.float64).where(
+            ~plain.is_action, scale * torch.randn(num_rows, num_times, generator=generator) - shift
+        )
+        for scale, shift in ((0.3, 1.5), (0.3, 1.5), (1.0, 0.0))
+    ]
+    old_log_probs, reference_log_probs, advantages = of_others
     for row, (logits, labels) in enumerate(data):
         n = len(labels)
         is_label[row, :n] = torch.tensor(labels) == BACKSPACE
@@ -36,4 +43,7 @@ def requested_values(data: Rows, beta: float, *, seed: int = 0) -> StateActionVa
         backspace_q=backspace_q,
         can_delete=can_delete,
         is_backspace_label=is_label,
+        old_log_probs=old_log_probs,
+        reference_log_probs=reference_log_probs,
+        advantages=advantages,
     )

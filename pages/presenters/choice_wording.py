@@ -42,6 +42,86 @@ CHOICES: Mapping[str, Mapping[str, Choice]] = {
             "With both value sums; the same as telescoped on complete answers from one start.",
         ),
     },
+    "objective.level": {
+        "token": Choice(
+            "Single actions",
+            "Matches how often each action is taken in each state, early ones weighing more.",
+        ),
+        "trajectory": Choice(
+            "Whole answers", "Matches the probabilities of whole answers; one reward an answer."
+        ),
+        "increments": Choice(
+            "Whole answers, step by step",
+            "Matches the probabilities of whole answers; each action is paid what it adds to R(h), "
+            "so that a good beginning is not blamed for a bad end.",
+        ),
+    },
+    "objective.reward": {
+        "exact": Choice(
+            "Of the divergence", "R(h) whose policy gradient is minus the divergence's gradient."
+        ),
+        "fairl_original": Choice(
+            "FAIRL's code",
+            "⚠ -h e^h: belongs to no divergence, and drives the policy away from the "
+            "demonstrations where h is exact. To reproduce that code only.",
+        ),
+    },
+    "objective.policy_step.baseline": {
+        "rloo": Choice(
+            "Leave one out (RLOO)", "The mean of the other answers to the prompt: unbiased."
+        ),
+        "grpo": Choice(
+            "Group normalised (GRPO)",
+            "That, divided by the deviation of the prompt's rewards: prompts whose answers are "
+            "nearly equal count as much as others. Whole answers only.",
+        ),
+        "none": Choice("None", "Nothing is taken off: unbiased, and much noisier."),
+    },
+    "objective.discriminator.backbone": {
+        "shared": Choice(
+            "The policy's states",
+            "Costs a few percent of a step: the policy's own pass has computed them. They move "
+            "with the policy.",
+        ),
+        "adapter": Choice(
+            "A second adapter",
+            "A LoRA of its own on the frozen base model: features that stand still. Costs one "
+            "more pass forward and back; needs the policy to be trained as a LoRA.",
+        ),
+    },
+    "objective.discriminator.form": {
+        "logit": Choice("Free", "The network gives h."),
+        "airl": Choice(
+            "AIRL",
+            "h = g - log p(a|s): the network need not learn what the policy's probabilities are. "
+            "Not at the level of whole answers.",
+        ),
+    },
+    "objective.discriminator.loss": {
+        "cross_entropy": Choice(
+            "Cross entropy", "The stable choice: its minimum is h = log ratio for each divergence."
+        ),
+        "variational": Choice(
+            "Variational, of the divergence",
+            "The lower bound of the chosen divergence itself; the same minimum, less stable.",
+        ),
+        "bradley_terry": Choice(
+            "Pairs (Bradley-Terry)",
+            "Which of two answers is the demonstration? h up to a constant, which is estimated. "
+            "Whole answers only.",
+        ),
+        "bradley_terry_deviations": Choice(
+            "Pairs with learnt deviations",
+            "Each answer also has a deviation: the scores order answers and are no log ratio. "
+            "Whole answers and reverse KL only.",
+        ),
+    },
+    "objective.teacher": {
+        "sft": Choice("Supervised fine-tuning", "Its logits, read as Q-values, give the reward."),
+        "sequence_match": Choice(
+            "SequenceMatch", "Without samples; its logits are trained to be values."
+        ),
+    },
     "objective.corruption.alphabet": {
         "vocabulary": Choice(
             "Whole vocabulary", "Wrong tokens are drawn from the whole vocabulary, each as likely."

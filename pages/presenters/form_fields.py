@@ -244,7 +244,8 @@ def _kind(info: FieldInfo, choices: tuple[tuple[str, str], ...]) -> Kind:
 
 def _choices(path: str, info: FieldInfo) -> tuple[tuple[str, str], ...]:
     if path == "objective.divergence":
-        offered = divergences_of("sequence_match")
+        # What one objective cannot use is said at the field, with the reason.
+        offered = {**divergences_of("sequence_match"), **divergences_of("adversarial")}
         return tuple((entry.title, name) for name, entry in offered.items())
     if get_origin(info.annotation) is Literal:
         wording = CHOICES.get(path, {})

@@ -7,6 +7,8 @@ of all objectives at once.
 from collections.abc import Callable, Mapping
 
 from seqmatch.divergences import DIVERGENCES
+from seqmatch.objectives import CONFIGS
+from seqmatch.objectives.dispatch import in_rounds
 
 Value = str | int | float | bool | None
 Values = Mapping[str, Value]
@@ -21,9 +23,10 @@ WEIGHTS = (
 """The weights of the composite objective."""
 
 OBJECTIVE_GROUPS = (
-    ("objective.weights", "objective.beta"),
+    ("objective.weights", "objective.beta", "objective.scale"),
+    ("objective.teacher", "objective.relative_to_start"),
     WEIGHTS,
-    ("objective.divergence", "objective.divergence_order"),
+    ("objective.divergence", "objective.divergence_order", "objective.level"),
     ("objective.backspace",),
 )
 """What says which member of its family an objective is, row by row below the objective's card."""
@@ -39,6 +42,7 @@ BASIC = (
 
 SCHEDULE = "Imitation schedule"
 SAMPLES = "Mixture and stabilisers"
+REWARDS = "Rewards and the policy's step"
 
 SECTIONS = {
     "objective": "Objective",
@@ -49,6 +53,10 @@ SECTIONS = {
     "objective.mixture_model": SAMPLES,
     "objective.reward_clip": SAMPLES,
     "objective.target_decay": SAMPLES,
+    "objective.stop_on_flag": REWARDS,
+    "objective.reward": REWARDS,
+    "objective.policy_step": REWARDS,
+    "objective.discriminator": "Discriminator",
     "objective.corruption": "Noise",
     "objective.rollouts": "Rollouts",
     "adapter": "Trained weights",
@@ -59,6 +67,10 @@ SECTIONS = {
     "": "Run",
 }
 """The heading of a setting, or else of the part of the config that it belongs to."""
+
+
+IN_ROUNDS = tuple(kind for kind, config in CONFIGS.items() if in_rounds(config()))  # type: ignore[arg-type]
+"""The kinds of objective that are trained on rounds of fresh answers."""
 
 
 def section_of(path: str) -> str:
@@ -88,8 +100,18 @@ def _is(path: str, *wanted: Value) -> Callable[[Values], bool]:
 
 
 def _is_discounted(values: Values) -> bool:
-    is_weighted = values.get("objective.kind") == "forward_kl_occupancy"
-    return not is_weighted or values.get("objective.weights") == "gamma"
+    match values.get("objective.kind"):
+        case "forward_kl_occupancy":
+            return values.get("objective.weights") == "gamma"
+        case "adversarial":
+            return values.get("objective.level") != "trajectory"
+        case _:
+            return True
+
+
+def _uses_alpha(values: Values) -> bool:
+    is_fine_tuned = values.get("objective.teacher") == "sft"
+    return not (values.get("objective.kind") == "dense_reward" and is_fine_tuned)
 
 
 def _has_order(values: Values) -> bool:
@@ -107,6 +129,8 @@ def _is_online(values: Values) -> bool:
 
 
 def _samples(values: Values) -> bool:
+    if values.get("objective.kind") in IN_ROUNDS:
+        return True
     if values.get("objective.kind") == "composite":
         return bool(values.get("objective.chi_square_mixture"))
     has_mixture = _uses_mixture(values) and values.get("objective.mixture_model") != 0
@@ -120,6 +144,15 @@ RULES: Mapping[str, Callable[[Values], bool]] = {
     "objective.mixture_model": lambda values: _uses_mixture(values) and _is_online(values),
     "objective.estimator": _is_online,
     "objective.rollouts": _samples,
+    "objective.alpha": _uses_alpha,
+    "objective.reward": _is("objective.divergence", "forward_kl"),
+    "objective.discriminator.label_smoothing": _is("objective.discriminator.loss", "cross_entropy"),
+    "objective.rollouts.temperature": lambda values: values.get("objective.kind") not in IN_ROUNDS,
+    "objective.rollouts.buffer_size": lambda values: (
+        values.get("objective.kind") not in IN_ROUNDS
+        or (bool(values.get("objective.discriminator.history_share"))
+        and values.get("objective.kind") == "adversarial")
+    ),
     "objective.corruption": _has_backspace,
     "objective.corruption.token_set": _is("objective.corruption.alphabet", "token_set"),
     "objective.corruption.top_k": _is("objective.corruption.alphabet", "model_top_k"),

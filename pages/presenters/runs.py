@@ -1,12 +1,14 @@
 """Runs as sentences and tables. Pure: records in, escaped HTML and text out."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from pages.links import link
 from pages.presenters.palette import RunLook
 from pages.presenters.wording import ago, ago_html, duration, number, size
 from seqmatch.divergences import DIVERGENCES
+from seqmatch.flags import EVENT_PREFIX, FLAGS
 from seqmatch.objectives.catalogue import OBJECTIVES
 from storage.records import ControlRequest, DatasetRecord, EventRecord, RunRecord, RunStatus
 
@@ -111,10 +113,62 @@ def badge(run: RunRecord) -> str:
     return f'<span class="badge status-{run.status}">{word}</span>'
 
 
+@dataclass(frozen=True)
+class _ShownFlag:
+    """A flag of a run in words."""
+
+    title: str
+    sentence: str
+    """What it means and what to try."""
+
+
+def _raised_flags(events: Sequence[EventRecord]) -> list[_ShownFlag]:
+    """Returns each flag among the events once; one that is not registered in its own words."""
+    raised = {event.code: event for event in events if event.code.startswith(EVENT_PREFIX)}
+    return [_flag_in_words(event) for event in raised.values()]
+
+
+def _flag_in_words(event: EventRecord) -> _ShownFlag:
+    code = event.code.removeprefix(EVENT_PREFIX)
+    info = FLAGS.get(code)
+    if info is None:
+        return _ShownFlag(code.replace("_", " "), event.message)
+    return _ShownFlag(info.title, f"{info.meaning} {info.advice}")
+
+
+def _flag_badges(flags: Sequence[_ShownFlag]) -> str:
+    return "".join(f' <span class="badge flag">{escape(flag.title)}</span>' for flag in flags)
+
+
+def _flag_lines(flags: Sequence[_ShownFlag]) -> str:
+    if not flags:
+        return ""
+    lines = "".join(
+        f"<li><strong>{escape(flag.title.capitalize())}.</strong> {escape(flag.sentence)}</li>"
+        for flag in flags
+    )
+    return f'<ul class="flags" aria-label="flags">{lines}</ul>'
+
+
 def run_html(
-    run: RunRecord, dataset: DatasetRecord | None, look: RunLook, now: float, num_before: int
+    run: RunRecord,
+    dataset: DatasetRecord | None,
+    look: RunLook,
+    now: float,
+    num_before: int,
+    events: Sequence[EventRecord] = (),
 ) -> str:
-    """Returns the head of a run's page: what it is, where it stands, and its figures."""
+    """Returns the head of a run's page: what it is, where it stands, its flags and figures.
+
+    Args:
+        run: The run.
+        dataset: Its demonstrations; None where they are gone.
+        look: Its colour and marker.
+        now: The time, in seconds since the epoch.
+        num_before: Runs that are ahead of it in the queue or take its place now.
+        events: What happened to it; raised flags are among them.
+    """
+    flags = _raised_flags(events)
     data = f"{dataset.name} ({dataset.num_rows:,} rows)" if dataset else "a set that is gone"
     about = f"{objective_words(run)} · {run.base_model} · {data} · seed {run.seed}"
     left = eta_seconds(run)
@@ -131,10 +185,11 @@ def run_html(
         f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures
     )
     return (
-        f'<div class="run-head"><h2>{look.html()} {escape(run.name)} {badge(run)}</h2>'
+        f'<div class="run-head"><h2>{look.html()} {escape(run.name)} {badge(run)}'
+        f"{_flag_badges(flags)}</h2>"
         f'<p class="about">{escape(about)}</p>'
         f'<p class="status-line" role="status" aria-live="polite">'
-        f"{escape(status_sentence(run, now, num_before))}</p>"
+        f"{escape(status_sentence(run, now, num_before))}</p>{_flag_lines(flags)}"
         f"{progress_html(run, f'progress of {run.name}')}"
         f'<dl class="figures">{cells}</dl>{_error_html(run)}</div>'
     )

@@ -3,16 +3,34 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from seqmatch.discriminators.scores import WeightedScores
 
 
 @torch.no_grad()
+def hit_rates(
+    data: WeightedScores, rollouts: WeightedScores
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Computes the shares of either side that the sign of h gets right; h = 0 is half."""
+    return data.mean((data.h.sign() + 1) / 2), rollouts.mean((1 - rollouts.h.sign()) / 2)
+
+
+@torch.no_grad()
 def accuracy(data: WeightedScores, rollouts: WeightedScores) -> Float[Tensor, ""]:
-    """Computes the share that the sign of h gets right, the mean of both sides; h = 0 is half."""
-    of_data = data.mean((data.h.sign() + 1) / 2)
-    of_rollouts = rollouts.mean((1 - rollouts.h.sign()) / 2)
+    """Computes the mean of both sides' hit rates."""
+    of_data, of_rollouts = hit_rates(data, rollouts)
     return (of_data + of_rollouts) / 2
+
+
+@torch.no_grad()
+def verdict_entropy(data: WeightedScores, rollouts: WeightedScores) -> Float[Tensor, ""]:
+    """Computes the mean entropy of Bernoulli(sigma(h)), the mean of both sides, in nats.
+
+    H = softplus(h) - h sigma(h): log 2 at h = 0, near 0 where the verdict is sure.
+    """
+    sides = [side.mean(softplus(side.h) - side.h * side.h.sigmoid()) for side in (data, rollouts)]
+    return (sides[0] + sides[1]) / 2
 
 
 @torch.no_grad()

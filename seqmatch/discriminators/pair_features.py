@@ -8,7 +8,7 @@ for it. The price is that the features move with the policy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,6 +54,21 @@ def pair_features(
         values: What `policy.state_action_values(batch)` returned; gives the log-probabilities of
             the AIRL form.
     """
+    found = gradient_features(policy, batch, hidden=hidden, values=values)
+    return replace(found, states=found.states.detach())
+
+
+def gradient_features(
+    policy: Policy,
+    batch: SinglePassBatch,
+    *,
+    hidden: Float[Tensor, "batch slot hidden"] | None = None,
+    values: StateActionValues | None = None,
+) -> PairFeatures:
+    """Returns the same, with the gradient of the states: for a backbone of the discriminator's own.
+
+    Arguments as for `pair_features`.
+    """
     if hidden is None:
         hidden = policy.slot_states(batch)
     row, time = batch.is_action.nonzero(as_tuple=True)
@@ -65,8 +80,8 @@ def pair_features(
     if values is not None:
         log_probs = (values.chosen_q - values.values[:, :-1])[row, time].detach()
     return PairFeatures(
-        states=hidden[row, batch.state_slot[row, time]].detach(),
-        actions=actions.masked_fill(is_backspace[:, None], 0.0),
+        states=hidden[row, batch.state_slot[row, time]],
+        actions=actions.masked_fill(is_backspace[:, None], 0.0).detach(),
         is_backspace=is_backspace,
         is_action=batch.is_action,
         log_probs=log_probs,

@@ -14,6 +14,7 @@ from seqmatch.divergences import DIVERGENCES, divergences_of
 from seqmatch.errors import unknown_name
 from seqmatch.objectives import OBJECTIVES, ObjectiveConfig
 from seqmatch.objectives.base import Frozen
+from seqmatch.objectives.dispatch import in_rounds
 from seqmatch.policy_gradient import FAIRL_ORIGINAL
 
 ObjectiveGroup = Literal["exact divergence", "objective", "adversarial"]
@@ -115,6 +116,8 @@ def _both_levels(
 
 def _objectives() -> Iterator[OracleObjective]:
     for kind, info in OBJECTIVES.items():
+        if in_rounds(_config_class(kind)()):  # type: ignore[arg-type]
+            continue  # trained on samples; what is exact of them has keys of its own
         for variant in _variants(kind):
             yield OracleObjective(
                 key=f"{kind}:{variant.suffix}" if variant.suffix else kind,

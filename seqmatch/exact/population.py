@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from seqmatch.divergences import get_divergence
+from seqmatch.errors import ConfigError
 from seqmatch.exact.adversarial import Adversary, limited_square_potential, warm_up
 from seqmatch.exact.choices import AdversarialChoice, OracleObjective
 from seqmatch.exact.demonstrator import Demonstrator, Transitions
@@ -353,6 +354,8 @@ def _from_occupancies(
             return sequence_match(policy, visits(config.discount), model, divergence, scales)
         case CompositeConfig():
             return _composite(config, policy, visits(config.discount), model)
+        case _:
+            raise ConfigError(f"{config.kind} is trained on rounds of samples; no exact twin")
 
 
 def _composite(

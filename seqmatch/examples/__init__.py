@@ -12,6 +12,7 @@ from seqmatch.errors import unknown_name
 from seqmatch.examples import arithmetic, instructions
 from seqmatch.ingest.frozen import FrozenSet, freeze_demonstrations
 from seqmatch.objectives import CONFIGS
+from seqmatch.objectives.dispatch import in_rounds
 from seqmatch.types import Demonstration
 
 _ARITHMETIC: dict[str, Any] = {
@@ -65,7 +66,9 @@ class Example:
     suggested_config: Mapping[str, Any]
     """Settings of a `RunConfig` that suit it, whatever the objective."""
     rollouts: Mapping[str, Any]
-    """Settings of the rollouts, for the objectives that have some."""
+    """Settings of replayed rollouts, for the objectives that replay some."""
+    in_rounds: Mapping[str, Any]
+    """Settings of an objective that is trained on rounds of fresh answers."""
 
     @property
     def suggested(self) -> dict[str, dict[str, Any]]:
@@ -74,8 +77,13 @@ class Example:
         suggested = {}
         for kind, config in CONFIGS.items():
             objective = {"kind": kind, **common["objective"]}
-            if "rollouts" in config.model_fields:
+            if in_rounds(config()):  # type: ignore[arg-type]
+                known = {name for name in self.in_rounds if name in config.model_fields}
+                objective |= {name: self.in_rounds[name] for name in known}
+            elif "rollouts" in config.model_fields:
                 objective["rollouts"] = dict(self.rollouts)
+            if kind == "spin":
+                objective["backspace"] = False
             suggested[kind] = common | {"objective": objective}
         return suggested
 
@@ -97,6 +105,10 @@ EXAMPLES: dict[str, Example] = {
                 "buffer_size": 1024,
                 "max_new_tokens": 8,
             },
+            in_rounds={
+                "rollouts": {"every": 4, "batch_size": 256, "max_new_tokens": 8},
+                "warmup_fraction": 0.6,
+            },
         ),
         Example(
             name="instructions",
@@ -106,6 +118,11 @@ EXAMPLES: dict[str, Example] = {
             load=instructions.load,
             suggested_config=_INSTRUCTIONS,
             rollouts={"every": 10, "batch_size": 4, "buffer_size": 32, "max_new_tokens": 32},
+            in_rounds={
+                "rollouts": {"every": 4, "batch_size": 8, "buffer_size": 32, "max_new_tokens": 32},
+                "policy_step": {"answers_per_prompt": 2},
+                "discriminator": {"warmup_steps": 4},
+            },
         ),
     )
 }

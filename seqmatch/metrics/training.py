@@ -165,4 +165,61 @@ TRAINING: tuple[Metric, ...] = (
         "Share of the training demonstrations' labels that are backspace: how much noise was "
         "inserted, bursts counted in full.",
     ),
+    Metric(
+        "train/surrogate",
+        "Policy step",
+        "",
+        "none",
+        "The clipped surrogate whose gradient is minus the policy gradient; its value means "
+        "nothing.",
+    ),
+    Metric(
+        "train/reward",
+        "Mean reward",
+        "",
+        "none",
+        "Mean reward of an answer of the batch under the present discriminator, or under the "
+        "teacher: the return at its first action, before any baseline. It may fall while the "
+        "policy improves, since the discriminator moves too.",
+    ),
+    Metric(
+        "train/kl_reference",
+        "KL to the reference",
+        "nats per sequence",
+        "none",
+        "Estimated KL of whole answers from the policy to the policy at the end of the imitation "
+        "warm-up, on the batch's answers (k3; unbiased where they are fresh).",
+    ),
+    Metric(
+        "train/policy_entropy",
+        "Policy entropy",
+        "nats per action",
+        "none",
+        "Mean -log p(a|s) over the actions of the batch's answers; near 0 the policy has "
+        "collapsed.",
+    ),
+    Metric(
+        "train/clipped_ratios",
+        "Clipped ratios",
+        "share of actions",
+        "lower",
+        "Share of the batch's actions whose probability has moved beyond the clip since they were "
+        "sampled.",
+    ),
+    Metric(
+        "train/spin_loss",
+        "SPIN loss",
+        "nats per pair",
+        "lower",
+        "-log sigma of the scaled margin between demonstration and opponent's answer; log 2 where "
+        "the policy is the opponent.",
+    ),
+    Metric(
+        "train/spin_margin",
+        "SPIN margin",
+        "nats",
+        "none",
+        "Mean difference between the log ratios, policy over opponent, of a demonstration and of "
+        "the opponent's answer to its prompt.",
+    ),
 )

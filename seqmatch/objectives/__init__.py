@@ -5,15 +5,19 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from seqmatch.objectives.adversarial import AdversarialConfig, DiscriminatorConfig
 from seqmatch.objectives.base import CorruptionConfig, Frozen, RolloutConfig
 from seqmatch.objectives.catalogue import OBJECTIVES, ObjectiveInfo
 from seqmatch.objectives.composite import CompositeConfig
+from seqmatch.objectives.dense_reward import DenseRewardConfig
 from seqmatch.objectives.dft import DFTConfig
 from seqmatch.objectives.dispatch import needs_rollouts, objective_loss
 from seqmatch.objectives.gem import GEMConfig
 from seqmatch.objectives.maximum_likelihood import SFTConfig, sft_loss
+from seqmatch.objectives.on_policy import PolicyStepConfig, RoundConfig
 from seqmatch.objectives.schedule import beta_at
 from seqmatch.objectives.sequence_match import SequenceMatchConfig, sequence_match_loss
+from seqmatch.objectives.spin import SPINConfig
 from seqmatch.objectives.weighted_likelihood import ForwardKLOccupancyConfig
 
 ObjectiveConfig = Annotated[
@@ -22,7 +26,10 @@ ObjectiveConfig = Annotated[
     | DFTConfig
     | GEMConfig
     | SequenceMatchConfig
-    | CompositeConfig,
+    | CompositeConfig
+    | AdversarialConfig
+    | SPINConfig
+    | DenseRewardConfig,
     Field(discriminator="kind"),
 ]
 
@@ -34,16 +41,22 @@ CONFIGS: Mapping[str, type[Frozen]] = {
 __all__ = [
     "CONFIGS",
     "OBJECTIVES",
+    "AdversarialConfig",
     "CompositeConfig",
     "CorruptionConfig",
     "DFTConfig",
+    "DenseRewardConfig",
+    "DiscriminatorConfig",
     "ForwardKLOccupancyConfig",
     "Frozen",
     "GEMConfig",
     "ObjectiveConfig",
     "ObjectiveInfo",
+    "PolicyStepConfig",
     "RolloutConfig",
+    "RoundConfig",
     "SFTConfig",
+    "SPINConfig",
     "SequenceMatchConfig",
     "beta_at",
     "needs_rollouts",

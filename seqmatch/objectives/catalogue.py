@@ -121,5 +121,51 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             "discounted likelihood, and so is their sum.",
             source="docs/method.md; the parts are those of arXiv 2306.05426",
         ),
+        ObjectiveInfo(
+            kind="adversarial",
+            title="Adversarial imitation",
+            short_title="Adversarial",
+            sentence="Trains a discriminator to tell demonstrations from the policy's own answers, "
+            "and the policy, in turn, to be rewarded by it; the reward is the one whose gradient "
+            "is that of the chosen divergence.",
+            formula=r"\begin{aligned}"
+            r"&h \approx \log \frac{\rho_{\mathrm{data}}}{\rho_\theta}"
+            r"\ \text{by}\ \min_h\; -\mathbb{E}_{\mathrm{data}} \log \sigma(h)"
+            r" - \mathbb{E}_\theta \log \sigma(-h) \\"
+            r"&\max_\theta\; \mathbb{E}_\theta \textstyle\sum_t \gamma^t R(h_t),\quad"
+            r" R(h) = -f'(e^{-h})"
+            r"\end{aligned}",
+            needs="demonstrations, and in every few steps a round of fresh answers of the policy",
+            behaviour="Depends on the divergence, and on how well the discriminator is trained: "
+            "watch its curves, the leak probe and the flags.",
+            source="Sun, arXiv 2403.12017, equations 15 to 30, signs corrected; docs/method.md",
+        ),
+        ObjectiveInfo(
+            kind="spin",
+            title="Self-play (SPIN)",
+            short_title="SPIN",
+            sentence="Prefers each demonstration to the answer that the policy itself gave to its "
+            "prompt a few steps ago.",
+            formula=r"-\log \sigma\Bigl( \lambda \Bigl["
+            r"\log \tfrac{p_\theta}{p_k}(y_{\mathrm{demo}} \mid x)"
+            r" - \log \tfrac{p_\theta}{p_k}(y_k \mid x) \Bigr] \Bigr),\quad y_k \sim p_k",
+            needs="demonstrations, and in every few steps an answer of the policy to their prompts",
+            behaviour="Stops where the policy's answers look like the demonstrations to its own "
+            "log ratio; the baseline that the paper on adversarial imitation names.",
+            source="Chen et al., arXiv 2401.01335",
+        ),
+        ObjectiveInfo(
+            kind="dense_reward",
+            title="Dense reward of the policy's own logits",
+            short_title="Dense reward",
+            sentence="Imitates first, then reinforces what the imitation's logits, read as "
+            "Q-values, reward at every token.",
+            formula=r"\max_\theta\; \mathbb{E}_\theta \textstyle\sum_t \gamma^t r_t,\quad"
+            r" r_t = \ell_{\mathrm{teacher}}(a_t \mid s_t)"
+            r" - \gamma V_{\mathrm{teacher}}(s_{t+1})",
+            needs="demonstrations, and in every few steps a round of fresh answers of the policy",
+            behaviour="mode-seeking",
+            source="docs/method.md; for fine-tuned policies arXiv 2510.02493",
+        ),
     )
 }

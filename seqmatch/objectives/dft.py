@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from seqmatch.objectives.base import CorruptionConfig, Frozen
-from seqmatch.objectives.maximum_likelihood import DemonstratedBackspace, token_nll
+from seqmatch.objectives.maximum_likelihood import DemonstratedBackspace
 from seqmatch.types import LossOutput, StateActionValues
 
 
@@ -36,6 +36,6 @@ def dft_loss(data: StateActionValues) -> LossOutput:
     Face TRL, `trl/trainer/sft_trainer.py`. Departs from it in the average: TRL divides by the
     tokens of the batch, here the sum over tokens is averaged over sequences.
     """
-    nll = token_nll(data)
+    nll = data.token_nll()
     loss = data.mean((nll.neg().exp().detach() * nll).sum(dim=1))
     return LossOutput(loss, {"train/dft_loss": loss.detach()})

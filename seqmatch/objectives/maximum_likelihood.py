@@ -14,8 +14,7 @@ from seqmatch.objectives.base import CorruptionConfig, Frozen
 from seqmatch.types import LossOutput, StateActionValues
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+    pass
 
 
 DemonstratedBackspace = Annotated[
@@ -36,12 +35,6 @@ class SFTConfig(Frozen):
     corruption: CorruptionConfig = CorruptionConfig()
 
 
-def token_nll(data: StateActionValues) -> Float[Tensor, "batch time"]:
-    """Computes -log p(y_t|s_t) = V(s_t) - l(y_t|s_t) in nats, 0 beyond the last action."""
-    nll = data.values[:, :-1] - data.chosen_q
-    return nll.masked_fill(data.is_action.logical_not(), 0.0)
-
-
 def sft_loss(data: StateActionValues) -> LossOutput:
     """Computes the negative log-likelihood of the labels, backspace labels included.
 
@@ -58,7 +51,7 @@ def sft_loss(data: StateActionValues) -> LossOutput:
 
     Source: docs/method.md, "Averaging"; Cundy & Ermon (arXiv 2306.05426), footnote on averaging.
     """
-    nll = token_nll(data)
+    nll = data.token_nll()
     loss = data.mean(nll.sum(dim=1))
     per_token = loss / data.mean(data.is_action.sum(dim=1).to(loss.dtype))
     return LossOutput(loss, {"train/bc_loss": loss.detach(), "train/nll": per_token.detach()})

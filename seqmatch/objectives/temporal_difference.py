@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seqmatch.objectives.maximum_likelihood import token_nll
 from seqmatch.types import StateActionValues
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def temporal_differences(data: StateActionValues, discount: float) -> TemporalDi
     return TemporalDifferences(
         discount=discount,
         weights=weights,
-        nll=token_nll(data),
+        nll=data.token_nll(),
         td=td.masked_fill(beyond, 0.0),
         target_gap=(own - following).masked_fill(beyond, 0.0),
         end_weight=discount**length,

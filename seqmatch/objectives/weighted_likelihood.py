@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from seqmatch.objectives.base import CorruptionConfig, Frozen
-from seqmatch.objectives.maximum_likelihood import DemonstratedBackspace, token_nll
+from seqmatch.objectives.maximum_likelihood import DemonstratedBackspace
 from seqmatch.objectives.schedule import Discount
 from seqmatch.types import LossOutput, StateActionValues
 
@@ -110,6 +110,6 @@ def forward_kl_occupancy_loss(
     Source: "SFT as inverse RL" (arXiv 2403.12017), equations 8 to 12; departs from it as
     `token_weights` says.
     """
-    weighted = token_weights(data, weights, discount) * token_nll(data)
+    weighted = token_weights(data, weights, discount) * data.token_nll()
     loss = data.mean(weighted.sum(dim=1))
     return LossOutput(loss, {"train/weighted_nll": loss.detach()})

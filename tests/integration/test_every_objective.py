@@ -1,6 +1,7 @@
 """Every kind of objective trains, resumes bit by bit, and can be asked for on the command line."""
 
 import argparse
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ class Recorder(NullReporter):
 def _settings(kind: str, **changes: Any) -> dict[str, Any]:
     objective: dict[str, Any] = {**OBJECTIVE_SETTINGS[kind], "corruption": {"rate": 0.3}, **changes}
     if "rollouts" in CONFIGS[kind].model_fields:
-        objective["rollouts"] = {"every": 2, "batch_size": 3, "buffer_size": 4, "max_new_tokens": 3}
+        objective["rollouts"] = {"every": 2, "batch_size": 4, "buffer_size": 4, "max_new_tokens": 3}
     return merge_settings(SETTINGS, {"objective": objective})
 
 
@@ -82,7 +83,7 @@ def test_it_trains_and_resumes_bit_by_bit(kind: str, tmp_path: Path) -> None:
     resumed = _train(config, tmp_path / "resumed", Recorder(stop_at=2), Recorder())
 
     assert recorder.values.keys() <= METRICS.keys()
-    assert recorder.values["train/loss"] > 0.0
+    assert math.isfinite(recorder.values["train/loss"])
     assert not [event for event in recorder.events if event.startswith("warning")]
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 

@@ -23,9 +23,9 @@ def test_three_bad_batches_in_a_row_end_the_run_and_change_nothing(tmp_path: Pat
     others = {name: weight.detach().clone() for name, weight in weights.items()}
 
     for _ in range(2):
-        run.update(run.draw_demonstrations(), [])
+        run.update(run.draw_batch())
     with pytest.raises(DivergedError, match=r"steps \[1, 2, 3\]"):
-        run.update(run.draw_demonstrations(), [])
+        run.update(run.draw_batch())
 
     assert [code for code, _ in reporter.events] == ["step_skipped"] * 3
     assert run.state.num_updates == 0
@@ -44,7 +44,7 @@ def test_more_than_one_bad_batch_in_a_hundred_ends_the_run(tmp_path: Path) -> No
     next(iter(run.state.policy.trainable_parameters().values())).data[:] = math.nan
 
     with pytest.raises(DivergedError, match=r"10 of 1,000"):
-        run.update(run.draw_demonstrations(), [])
+        run.update(run.draw_batch())
 
 
 def test_a_checkpoint_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ CHANGES: Mapping[str, Mapping[str, Value]] = {
     "sequence_match": {"alpha": 0.5, "divergence": "reverse_kl"},
     "forward_kl_occupancy": {"weights": "count_norm"},
     "composite": {"reverse_kl": 0.0, "chi_square_mixture": 2.0},
+    "adversarial": {"divergence": "jensen_shannon", "level": "increments"},
+    "dense_reward": {"teacher": "sequence_match", "alpha": 0.2},
 }
 """What makes the config of a kind another one than that of its defaults."""
 
@@ -202,8 +204,16 @@ def test_defaults_follow_the_objective() -> None:
 
 def test_every_divergence_can_be_chosen() -> None:
     offered = {value for _, value in FIELDS["objective.divergence"].choices}
-    assert offered == set(divergences_of("sequence_match"))
-    assert "total_variation" not in offered
+    assert offered == {*divergences_of("sequence_match"), *divergences_of("adversarial")}
+
+
+def test_a_divergence_that_an_objective_cannot_use_is_refused_with_the_reason() -> None:
+    changes: dict[str, Value] = {"objective.divergence": "total_variation"}
+
+    refused = read_form(_values(CONFIGS["sequence_match"], changes))
+
+    assert "identity" in refused.problems["objective.divergence"]
+    assert read_form(_values(CONFIGS["adversarial"], changes)).problems == {}
 
 
 def test_bounds_read_like_words() -> None:

@@ -3,18 +3,22 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pytest
 
+from pages.page import AppContext
 from pages.presenters.configs import config_diff, config_html
 from pages.presenters.palette import run_looks
 from pages.presenters.runs import run_html, runs_table, status_sentence
 from pages.presenters.samples import samples_html
 from pages.presenters.wording import ago, amount, duration, number, size
+from pages.run_view import head_html
 from seqmatch.config import RunConfig
+from seqmatch.flags import FLAGS
 from storage import RunStore
-from storage.records import ControlRequest, RunRecord, RunStatus
+from storage.records import ControlRequest, EventRecord, RunRecord, RunStatus
 from tests.browser.filled_store import HOSTILE_NAME, fill
 
 
@@ -102,6 +106,64 @@ def test_names_are_escaped_everywhere(store: RunStore, runs: dict[str, RunRecord
     assert "<img" not in shown
     assert "<b>0" not in shown
     assert "&lt;img" in shown
+
+
+def flag_event(code: str, message: str = "What was seen.") -> EventRecord:
+    return EventRecord(at=1.0, level="warning", code=f"flag_{code}", message=message)
+
+
+def head(store: RunStore, run: RunRecord, *events: EventRecord) -> str:
+    looks = run_looks(store.runs.list(include_deleted=True))
+    return run_html(run, None, looks[run.id], run.created_at, 0, events)
+
+
+def test_a_run_without_flags_has_no_badge_of_one(
+    store: RunStore, runs: dict[str, RunRecord]
+) -> None:
+    resumed = EventRecord(at=1.0, level="info", code="resumed", message="from step 5")
+    shown = head(store, runs["running"], resumed)
+    assert shown == head(store, runs["running"])
+    assert "flag" not in shown
+
+
+@pytest.mark.parametrize("code", list(FLAGS))
+def test_a_flag_is_a_badge_and_a_line(
+    code: str, store: RunStore, runs: dict[str, RunRecord]
+) -> None:
+    other = EventRecord(at=1.0, level="info", code="resumed", message="from step 5")
+    shown = head(store, runs["running"], flag_event(code), other, flag_event(code))
+    info = FLAGS[code]
+    assert shown.count(f'<span class="badge flag">{info.title}</span>') == 1
+    assert shown.count(f"{info.title.capitalize()}.</strong> {info.meaning} {info.advice}") == 1
+    assert shown.count('class="badge flag"') == 1
+    assert shown.index("status-line") < shown.index('class="flags"') < shown.index("<progress")
+
+
+def test_all_flags_of_a_run_are_shown(store: RunStore, runs: dict[str, RunRecord]) -> None:
+    shown = head(store, runs["running"], *map(flag_event, FLAGS))
+    places = [shown.index(f'flag">{info.title}<') for info in FLAGS.values()]
+    assert places == sorted(places)
+
+
+def test_a_flag_of_another_version_is_shown_in_its_own_words_and_escaped(
+    store: RunStore, runs: dict[str, RunRecord]
+) -> None:
+    shown = head(store, runs["failed"], flag_event("out_of_<b>ink</b>", HOSTILE_NAME))
+    assert "out of &lt;b&gt;ink&lt;/b&gt;</span>" in shown
+    assert escape(HOSTILE_NAME) in shown
+    assert "<img" not in shown
+    assert "<b>" not in shown
+
+
+def test_the_run_page_takes_flags_from_the_store(
+    store: RunStore, runs: dict[str, RunRecord]
+) -> None:
+    run = runs["sft"]
+    context = AppContext(store, store.data_dir, lambda: None, lambda _: False)
+    assert "badge flag" not in head_html(context, run)
+    store.notes.add_event(run.id, None, "warning", "flag_policy_collapsed", "What was seen.")
+    assert 'badge flag">policy collapsed<' in head_html(context, run)
+    assert "badge flag" not in head_html(context, runs["matching"])
 
 
 def test_looks_stay_when_a_run_is_deleted(store: RunStore, runs: dict[str, RunRecord]) -> None:

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -129,8 +129,14 @@ SETTINGS = [
     (kind, path)
     for kind, model in CONFIGS.items()
     for path in config_flags._settings(model)
-    if path != "kind"
+    if path != "kind" and (kind, path) != ("spin", "backspace")  # only False is allowed
 ]
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "reward": {"objective": {"divergence": "forward_kl"}},
+    "policy_step.baseline": {"objective": {"level": "trajectory"}},
+    "discriminator.backbone": {"adapter": {"kind": "lora"}},
+}
+"""What must go with another value of a setting of adversarial imitation."""
 
 
 @pytest.mark.parametrize(("kind", "path"), SETTINGS)
@@ -163,12 +169,24 @@ def _with_another_value(kind: str, path: str) -> RunConfig | None:
         "count",
         "model_top_k",
         "reverse_kl",
+        "forward_kl",
+        "sequence_match",
+        *(
+            choice
+            for field in config_flags._settings(CONFIGS[kind])[path]
+            for choice in get_args(field.annotation)
+        ),
+        16,
+        64,
+        0.75,
     ]
     for value in [*others, "some text"]:
         nested: Any = value
         for name in reversed(path.split(".")):
             nested = {name: nested}
         settings = {"data": {"dataset": "x"}, "objective": {"kind": kind, **nested}}
+        if kind == "adversarial":
+            settings = merge_settings(settings, COMPANIONS.get(path, {}))
         if type(value) is not type(default) or value == default:
             continue
         with contextlib.suppress(ConfigError):

@@ -13,6 +13,7 @@ from seqmatch.objectives.dispatch import (
     RewardScale,
     divergence_name,
     imitation_weight,
+    is_paired,
     needs_backspace_q,
     needs_rollouts,
     reward_scale,
@@ -51,6 +52,11 @@ def joined(one: StateActionValues, other: StateActionValues) -> StateActionValue
     return StateActionValues(**parts)
 
 
+def thrice_the_second(values: StateActionValues) -> StateActionValues:
+    second = values.rows(slice(1, 2))
+    return joined(values, joined(second, second))
+
+
 @every
 def test_terms_are_registered_and_tell_the_loss(kind: str) -> None:
     output = objective_loss(settings(kind), along(0, kind), along(1, kind), BETA)
@@ -77,11 +83,12 @@ def test_weights_of_trajectories_give_the_expectation(kind: str) -> None:
     """Probabilities 1/4 and 3/4 are a batch with the second trajectory three times."""
     config = settings(kind)
     data, model = along(2, kind), along(3, kind)
-    repeated = joined(data, joined(data.rows(slice(1, 2)), data.rows(slice(1, 2))))
     shares = torch.tensor([0.25, 0.75], dtype=torch.float64)
 
     weighted = objective_loss(config, replace(data, weights=shares), model, BETA)
-    sampled = objective_loss(config, repeated, model, BETA)
+    # Where each rollout belongs to a demonstration, it is there as often.
+    sampled_model = thrice_the_second(model) if is_paired(config) else model
+    sampled = objective_loss(config, thrice_the_second(data), sampled_model, BETA)
 
     torch.testing.assert_close(weighted.loss, sampled.loss)
     assert weighted.terms.keys() == sampled.terms.keys()
@@ -150,6 +157,9 @@ def test_settings_in_words_name_what_differs(kind: str) -> None:
         "sequence_match": "chi square mixture, alpha 0.1",
         "composite": "0.5 forward kl + 0.25 reverse kl + 2 jensen shannon + 0.75 chi square mixture"
         " + 1.5 backspace calibration, alpha 0.1",
+        "adversarial": "reverse kl, level token",
+        "spin": "lambda 0.5",
+        "dense_reward": "teacher sft, relative to the start",
     }
     assert settings_in_words(settings(kind)) == words[kind]
 

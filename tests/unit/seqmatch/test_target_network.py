@@ -158,9 +158,9 @@ def test_a_checkpoint_brings_it_back_bit_by_bit() -> None:
     target.follow(policy)
 
     restored = TargetNetwork(policy, 0.9)
-    restored.load({name: tensor.clone() for name, tensor in target.tensors().items()})
+    restored.load({name: tensor.clone() for name, tensor in target.tensors().items()}, "it")
 
     for name, tensor in target.tensors().items():
         assert torch.equal(tensor, restored.tensors()[name])
     with pytest.raises(CheckpointError, match="differ at"):
-        restored.load({"other": torch.zeros(1)})
+        restored.load({"other": torch.zeros(1)}, "it")
