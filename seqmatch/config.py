@@ -124,6 +124,13 @@ class EvaluationConfig(Frozen):
     num_samples: int = Field(
         4, ge=0, le=64, title="Samples shown", description="Answers stored at each evaluation."
     )
+    probe: bool = Field(
+        True,
+        title="Probe",
+        description="Measure with a probe how far the answers are from the demonstrations, on the "
+        "same axes for all runs on one base model. Where all weights are trained, the base model "
+        "stays in memory beside it.",
+    )
 
 
 class CheckpointConfig(Frozen):

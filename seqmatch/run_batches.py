@@ -3,14 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from seqmatch.batches import TrainingRows, draw_indices, drawn_trajectories
 from seqmatch.config import RunConfig
 from seqmatch.corruption import clean_trajectory
 from seqmatch.discriminators.player import SeenPass
-from seqmatch.generation import standing_tokens
 from seqmatch.held_weights import HeldWeights
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.objectives.dispatch import (
@@ -26,7 +24,6 @@ from seqmatch.objectives.dispatch import (
 )
 from seqmatch.policy import Policy
 from seqmatch.rollouts import sample_rollouts
-from seqmatch.round_summary import RoundSummary, summarise
 from seqmatch.rounds import Judges, Round, RoundAnswer, judged, sample_round, with_demonstrations
 from seqmatch.seeding import child_seed, generator
 from seqmatch.single_pass import build_batch
@@ -145,23 +142,6 @@ def older_answers(config: RunConfig, state: TrainState, num_fresh: int) -> list[
     wanted = share_of_older / (1.0 - share_of_older) * num_fresh
     rng = generator(config.seed, "history", state.step)
     return state.buffer.sample(max(round(wanted), 1), rng)
-
-
-def summary_of(sampled: Round, backspace_id: int) -> RoundSummary:
-    """Returns what a round looks like to the monitor: what stands in the end of its answers."""
-    standing = [standing_tokens(one.labels, backspace_id) for one in sampled.trajectories()]
-    prompts = [one.prompt_ids for one in sampled.trajectories()]
-    divergences = [_sampled_kl(answer) for answer in sampled.answers]
-    known = [value for value in divergences if value is not None]
-    return summarise(standing, prompts, sum(known) / len(known) if known else None)
-
-
-def _sampled_kl(answer: RoundAnswer) -> float | None:
-    """The estimate k3 of the KL to the reference, of one fresh answer; None without a reference."""
-    if not answer.reference_log_probs:
-        return None
-    away = np.subtract(answer.reference_log_probs, answer.old_log_probs)
-    return float((np.expm1(away) - away).sum())
 
 
 @torch.no_grad()

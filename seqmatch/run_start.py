@@ -12,6 +12,7 @@ from seqmatch.config import RunConfig
 from seqmatch.durable_files import remove_unfinished
 from seqmatch.errors import ConfigError
 from seqmatch.held_weights import HeldWeights
+from seqmatch.lens import Eyes
 from seqmatch.micro_batches import positions_per_pass
 from seqmatch.objectives.dispatch import has_start, in_rounds, rollout_config, warnings_of
 from seqmatch.optimization import make_optimizer
@@ -73,6 +74,9 @@ def begin(
     rows = prepare_rows(config, demonstrations, policy, reporter)
     if state.monitor is None and in_rounds(config.objective):
         state.monitor = _new_monitor(config, rows)
+    eyes = None
+    if config.evaluation.probe:
+        eyes = Eyes.of(policy, models_dir=models_dir, allowed=allowed_models)
     reporter.phase("training")
     return TrainingRun(
         config=config,
@@ -82,7 +86,8 @@ def begin(
         run_dir=run_dir,
         dataset_sha256=dataset_sha256,
         metrics_csv=metrics_csv,
-        max_positions=_max_positions(policy),
+        max_positions=pass_positions(policy),
+        eyes=eyes,
     )
 
 
@@ -134,7 +139,8 @@ def _new_monitor(config: RunConfig, rows: TrainingRows) -> CollapseMonitor:
     return CollapseMonitor(patience, demonstrations=demonstrated)
 
 
-def _max_positions(policy: Policy) -> int:
+def pass_positions(policy: Policy) -> int:
+    """Returns how many input positions of this policy go through one pass with gradient."""
     config = policy.lm_config
     return positions_per_pass(
         hidden_size=config.hidden_size,

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,15 +10,17 @@ import torch
 
 from seqmatch.batches import TrainingRows
 from seqmatch.checkpoints import publish
-from seqmatch.collapse import DiscriminatorVerdict
 from seqmatch.config import RunConfig
+from seqmatch.discriminators.files import save_discriminator
+from seqmatch.discriminators.held_out import held_out_metrics
 from seqmatch.discriminators.player import SeenPass
 from seqmatch.durable_files import new_folder
 from seqmatch.errors import CheckpointError, DivergedError
-from seqmatch.evaluation import evaluate
+from seqmatch.evaluation import Evaluation, evaluate
 from seqmatch.export import export_run
 from seqmatch.flags import Flag
 from seqmatch.gradients import BatchLoss, accumulate_gradients
+from seqmatch.lens import Eyes
 from seqmatch.metric_table import MetricTable
 from seqmatch.objectives.dispatch import imitation_weight, reward_scale, stops_on_flag
 from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
@@ -33,8 +35,8 @@ from seqmatch.run_batches import (
     older_answers,
     refresh_rollouts,
     seen_without_gradient,
-    summary_of,
 )
+from seqmatch.run_flags import flags_of_evaluation, flags_of_round, flags_of_terms
 from seqmatch.seeding import child_seed
 from seqmatch.throughput import Throughput
 from seqmatch.training_state import TrainState, write_state
@@ -75,6 +77,8 @@ class TrainingRun:
     dataset_sha256: str
     metrics_csv: Callable[[], str] | None
     max_positions: int
+    eyes: Eyes | None = None
+    """What probes see; None where evaluations make none."""
     throughput: Throughput = field(default_factory=Throughput)
     reported: MetricTable = field(default_factory=MetricTable)
     num_failed_saves: int = 0
@@ -99,7 +103,7 @@ class TrainingRun:
         self.throughput.add_sampling(time.perf_counter() - started)
         self.reporter.phase("training")
         if question.answer is Control.GO_ON:
-            self._watch_round()
+            self._raise(flags_of_round(self.config, self.state))
         return question.answer
 
     def draw_batch(self) -> Batch:
@@ -119,7 +123,7 @@ class TrainingRun:
         outcome = apply_gradients(
             state.optimizer, found.loss, learning_rate, config.optimization.max_grad_norm
         )
-        self._watch_discriminator(found.terms)
+        self._raise(flags_of_terms(state, found.terms))
         state.step += 1
         self.throughput.add_step(found.num_positions)
         if not outcome.is_finite:
@@ -174,19 +178,18 @@ class TrainingRun:
             self.rows.held_out.first(config.evaluation.num_prompts),
             config.evaluation,
             reward_scale(config.objective),
-            max_positions=4 * self.max_positions,
+            max_positions=PASSES_WITHOUT_GRADIENT * self.max_positions,
             seed=child_seed(config.seed, "evaluation"),
             should_stop=question.is_asked_to_stop,
             with_rollouts=state.step > 0,
+            eyes=self.eyes,
         )
         self.reporter.phase("training")
         if question.answer is Control.GO_ON:
-            self._report(found.metrics)
+            self._report({**found.metrics, **self._held_out_verdict(found)})
             self.reporter.samples(state.step, found.traces[: config.evaluation.num_samples])
             state.evaluated_step = state.step
-            if state.monitor is not None:
-                probe = found.metrics.get("eval/probe_auc")
-                self._raise(state.monitor.after_evaluation(probe))
+            self._raise(flags_of_evaluation(state, found.metrics))
         return question.answer
 
     def tell_of_a_missing_evaluation(self) -> None:
@@ -242,6 +245,8 @@ class TrainingRun:
         policy_folder = self.run_dir / "policy"
         with new_folder(policy_folder) as folder:
             save_policy(self.state.policy, folder)
+            if self.state.player is not None:
+                save_discriminator(self.state.player.discriminator, folder)
         self.reporter.flush()
         csv = self.metrics_csv() if self.metrics_csv else self.reported.csv()
         export_path = export_run(
@@ -316,21 +321,18 @@ class TrainingRun:
 
         return complete
 
-    def _watch_round(self) -> None:
-        """Shows a fresh round to the monitor, from the end of the imitation warm-up on."""
-        config, state = self.config, self.state
-        beta = imitation_weight(config.objective, state.step, config.optimization.num_steps)
-        is_fresh = state.round is not None and state.round.born_at_step == state.step
-        if state.monitor is not None and state.round is not None and is_fresh and beta < 1.0:
-            summary = summary_of(state.round, state.policy.space.backspace_id)
-            self._raise(state.monitor.after_round(summary))
-
-    def _watch_discriminator(self, terms: Mapping[str, float]) -> None:
-        """Shows the verdict on a batch to the monitor, whether or not it led to an update."""
-        if self.state.monitor is not None and "discriminator/entropy" in terms:
-            names = ("accuracy_data", "accuracy_rollouts", "entropy")
-            verdict = DiscriminatorVerdict(*(terms[f"discriminator/{name}"] for name in names))
-            self._raise(self.state.monitor.after_update(verdict))
+    def _held_out_verdict(self, found: Evaluation) -> dict[str, float]:
+        """What a discriminator that has learnt says of an evaluation's answers."""
+        state = self.state
+        if state.player is None or not state.player.num_updates:
+            return {}
+        return held_out_metrics(
+            state.player.discriminator,
+            state.policy,
+            found.demonstrated,
+            found.sampled,
+            PASSES_WITHOUT_GRADIENT * self.max_positions,
+        )
 
     def _raise(self, flags: Sequence[Flag]) -> None:
         stops = stops_on_flag(self.config.objective)

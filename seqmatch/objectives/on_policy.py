@@ -88,10 +88,11 @@ class PolicyStepConfig(Frozen):
         description="So many answers are sampled to each prompt; the baselines need at least 2.",
     )
     whiten: bool = Field(
-        True,
+        False,
         title="Whiten advantages",
         description="Advantages of a batch get mean 0 and deviation 1, so that the step does not "
-        "depend on the scale of the rewards.",
+        "depend on the scale of the rewards. Without, it fades as the discriminator finds less to "
+        "tell apart; with it, what is left to push the policy then is noise.",
     )
     clip: float = Field(
         0.2,

@@ -21,7 +21,7 @@ from seqmatch.rounds import (
     sample_round,
     with_demonstrations,
 )
-from seqmatch.run_batches import summary_of
+from seqmatch.run_flags import summary_of
 from seqmatch.types import StateActionValues, TokenizedDemonstration
 from tests.random_trajectories import rows as random_rows
 from tests.random_trajectories import values as random_values
