@@ -42,7 +42,7 @@ def server_settings(context: AppContext, users: dict[str, str]) -> tuple[dict[st
     folder = Path(__file__).parent
     settings: dict[str, Any] = {
         "theme": theme.theme(),
-        "css_paths": [folder / name for name in ("style.css", "forms.css", "oracle.css")],
+        "css_paths": [folder / f"{name}.css" for name in ("style", "forms", "oracle", "lens")],
         "auth": SignIn(users).check if users else None,
         "app_kwargs": {
             "middleware": [Middleware(Guard, rules=rules)],

@@ -28,6 +28,7 @@ from pages.presenters.policy_choices import policy_choices, policy_ref, policy_v
 from seqmatch.config import DecodingConfig
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.ingest import read_frozen
+from seqmatch.jobs.policy_folders import has_policy
 from seqmatch.jobs.task_types import GenerateChunk, GenerateRequest
 from storage.errors import NotFoundError
 from storage.records import TaskRecord, TaskStatus
@@ -232,11 +233,10 @@ def held_out_prompts(
 
 
 def _choices(context: AppContext) -> list[tuple[str, str]]:
-    def has_policy(run_id: str) -> bool:
-        folder = context.store.run_dir(run_id)
-        return (folder / "policy").is_dir() or any(folder.glob("checkpoints/step-*/policy"))
+    def is_saved(run_id: str) -> bool:
+        return has_policy(context.store.run_dir(run_id))
 
-    return policy_choices(context.store.runs.list(), context.allowed_models, has_policy)
+    return policy_choices(context.store.runs.list(), context.allowed_models, is_saved)
 
 
 def _splits(context: AppContext, policies: Sequence[str]) -> list[Any]:

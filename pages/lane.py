@@ -19,6 +19,7 @@ _WORK: Mapping[str, str] = {
     "prepare_model": "the preparation of a model",
     "token_view": "a look at demonstrations",
     "length_summary": "the lengths of a set",
+    "lens": "the lens of a run",
 }
 """Each kind of task, as those who wait for it read it."""
 

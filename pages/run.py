@@ -1,11 +1,11 @@
-"""The Run page, `?run=ID`: where a run stands, its curves, samples, settings and log, live."""
+"""The Run page, `?run=ID`: where a run stands, curves, samples, lens, settings and log, live."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from pages import run_actions, run_view
+from pages import run_actions, run_lens, run_view
 from pages.components.events import FOLLOWING, QUIET, WITH_THEME
 from pages.components.metric_plot import ChartGrid, build_grid, no_updates
 from pages.components.plain import plain
@@ -34,6 +34,7 @@ class _Widgets:
     command: gr.Textbox
     name: gr.Textbox
     rename: gr.Button
+    lens: run_lens.LensTab
     timer: gr.Timer
 
     @property
@@ -80,6 +81,7 @@ def build(context: AppContext) -> None:
         widgets.said,
         **QUIET,
     ).then(show, inputs, outputs, js=WITH_THEME, **QUIET)
+    run_lens.wire(context, widgets.lens, run_id, widgets.timer)
     steps, samples = widgets.notes[2:]
     steps.input(handler(run_view.samples_at, context), [run_id, steps], samples, **QUIET)
 
@@ -113,6 +115,8 @@ def _build_widgets() -> _Widgets:
                 label="Sampled at", visible=False, filterable=False, elem_id="run-steps"
             )
             samples = gr.HTML(elem_id="run-samples")
+        with gr.Tab("Lens", elem_id="run-tab-lens"):
+            lens = run_lens.build_tab()
         with gr.Tab("Settings", elem_id="run-tab-settings"):
             with gr.Row(elem_classes=["rename-row"]):
                 name = gr.Textbox(label="Name", max_lines=1, max_length=120, elem_id="run-name")
@@ -145,6 +149,7 @@ def _build_widgets() -> _Widgets:
         command,
         name,
         rename,
+        lens,
         timer,
     )
 

@@ -77,16 +77,30 @@ def held_out_rows(
     """
     _, indices = split(demonstrations, config.data.heldout_fraction, config.data.split_seed)
     order = generator(config.data.split_seed, "held-out order").permutation(len(indices))
-    shuffled = [indices[at] for at in order]
-    tokenized, what_happened = _within_limit(
-        config, _tokenized(demonstrations, shuffled, policy), policy
+    rows, what_happened = _text_and_tokens(
+        config, demonstrations, [indices[at] for at in order], policy
     )
     if what_happened and reporter is not None:
         reporter.event("warning", "held_out_rows_over_limit", f"held-out rows: {what_happened}")
-    return HeldOutRows(
-        demonstrations=tuple(demonstrations[row.index] for row in tokenized),
-        tokenized=tokenized,
+    return rows
+
+
+def training_rows(
+    config: RunConfig, demonstrations: Sequence[Demonstration], policy: Policy, count: int
+) -> HeldOutRows:
+    """Returns up to `count` training rows of a run, drawn with the split's seed.
+
+    Those over the limit on length are treated as in training, so fewer may be left.
+
+    Raises:
+        DemonstrationError: None is left within the limit on length.
+    """
+    indices, _ = split(demonstrations, config.data.heldout_fraction, config.data.split_seed)
+    order = generator(config.data.split_seed, "drawn training rows").permutation(len(indices))
+    rows, _ = _text_and_tokens(
+        config, demonstrations, [indices[at] for at in order[:count]], policy
     )
+    return rows
 
 
 def noise_ids(corruption: CorruptionConfig, policy: Policy) -> tuple[int, ...] | None:
@@ -169,6 +183,20 @@ def _tokenized(
     return [
         tokenize_demonstration(policy.tokenizer, demonstrations[index], index) for index in indices
     ]
+
+
+def _text_and_tokens(
+    config: RunConfig,
+    demonstrations: Sequence[Demonstration],
+    indices: Sequence[int],
+    policy: Policy,
+) -> tuple[HeldOutRows, str]:
+    """These rows within the limit, and a sentence on the others; empty where there is none."""
+    tokenized, what_happened = _within_limit(
+        config, _tokenized(demonstrations, indices, policy), policy
+    )
+    texts = tuple(demonstrations[row.index] for row in tokenized)
+    return HeldOutRows(demonstrations=texts, tokenized=tokenized), what_happened
 
 
 def _within_limit(

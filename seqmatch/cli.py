@@ -45,6 +45,11 @@ COMMANDS: dict[str, Command] = {
         "Measure a run on held-out prompts, at temperature 1.",
         "seqmatch.jobs.commands.evaluate_arguments",
     ),
+    "lens": Command(
+        "seqmatch.jobs.commands.lens",
+        "Tell a run's answers from its demonstrations; show h at every token.",
+        "seqmatch.jobs.commands.lens_arguments",
+    ),
     "export": Command("seqmatch.jobs.commands.export", "Copy a run's adapter zip to a file."),
     "demo": Command(
         "seqmatch.jobs.commands.demo",

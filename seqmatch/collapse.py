@@ -180,7 +180,7 @@ class CollapseMonitor:
         known = RoundSummary(**state.demonstrations) if state.demonstrations else None
         found = [
             *_far_from_reference(summary, state.kl_limit),
-            *_little_variety(summary, state.first_distinct_2),
+            *_little_variety(summary, state.first_distinct_2, state.first_length),
             *_one_answer(summary, known),
             *_lengths(summary, state.first_length, known),
         ]
@@ -297,7 +297,14 @@ def _far_from_reference(summary: RoundSummary, limit: float) -> list[_Finding]:
     return [_Finding("far_from_reference", "policy_collapsed", kl > limit, seen)]
 
 
-def _little_variety(summary: RoundSummary, first: float | None) -> list[_Finding]:
+def _little_variety(
+    summary: RoundSummary, first: float | None, first_length: float
+) -> list[_Finding]:
+    """Finds that fewer bigrams are distinct: of their share, and of their number.
+
+    Longer answers have a smaller share of distinct bigrams, and shorter ones a smaller number,
+    without any loss of variety; neither alone says anything.
+    """
     now = summary.distinct_2
     if now is None or first is None:
         return []
@@ -305,7 +312,10 @@ def _little_variety(summary: RoundSummary, first: float | None) -> list[_Finding
         f"{_percent(now)} of the pairs of neighbouring actions are distinct, {_IN_A_ROW} less than "
         f"half of the {_percent(first)} of the first round."
     )
-    return [_Finding("little_variety", "policy_collapsed", now < DISTINCT_LEFT * first, seen)]
+    # Bigrams of an answer are one less than its actions; below two actions there is none.
+    longer = max(summary.mean_length - 1.0, 0.0) / max(first_length - 1.0, 1e-9)
+    is_less = max(now, now * longer) < DISTINCT_LEFT * first
+    return [_Finding("little_variety", "policy_collapsed", is_less, seen)]
 
 
 def _one_answer(summary: RoundSummary, demonstrations: RoundSummary | None) -> list[_Finding]:

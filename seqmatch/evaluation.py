@@ -1,9 +1,11 @@
 """How good a policy is on held-out prompts: likelihood of the demonstrations, and fresh rollouts.
 
 Held-out rows are taken clean (no noise inserted), in the action space of the policy. Rollouts are
-sampled at temperature 1, one for each prompt, with backspace where the policy has it.
+sampled at temperature 1, one for each prompt, with backspace where the policy has it. Where eyes
+are given, the lens (`seqmatch.lens`) measures how far the two are apart, the same way for all runs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,14 +14,30 @@ import numpy as np
 from seqmatch.config import DecodingConfig, EvaluationConfig
 from seqmatch.corruption import clean_trajectory
 from seqmatch.divergence_estimate import cross_fitted_bound
-from seqmatch.generation import Rollout, UniformSource, generate, standing_tokens, to_trace
+from seqmatch.generation import (
+    OnActions,
+    Rollout,
+    UniformSource,
+    generate,
+    standing_tokens,
+    to_trace,
+)
+from seqmatch.lens import (
+    Answer,
+    Eyes,
+    answer_of_demonstration,
+    answer_of_rollout,
+    is_measurable,
+    measure,
+    metrics_of,
+)
 from seqmatch.objectives.dispatch import RewardScale
 from seqmatch.policy import Policy
 from seqmatch.reporting import Trace
 from seqmatch.rollouts import ACTIONS_PER_TOKEN, to_trajectory
 from seqmatch.text import prompt_text
 from seqmatch.trajectory_values import TrajectoryValues, occupancy_sample, trajectory_values
-from seqmatch.types import Demonstration, TokenizedDemonstration
+from seqmatch.types import Demonstration, TokenizedDemonstration, Trajectory
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,10 @@ class Evaluation:
     """By METRICS name."""
     traces: tuple[Trace, ...]
     """One for each rollout, in the order of the rows."""
+    demonstrated: tuple[Trajectory, ...] = ()
+    """The rows, clean, in their order; empty without rollouts."""
+    sampled: tuple[Trajectory, ...] = ()
+    """The rollouts, in the order of the rows, with their backspaces."""
 
 
 def likelihood_metrics(found: Sequence[TrajectoryValues], discount: float) -> dict[str, float]:
@@ -89,7 +111,24 @@ def sample_answers(
     seed: int,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Rollout]:
-    """Returns one answer for each row, sampled at temperature 1.
+    """Returns one answer for each row, as `sample_to`."""
+    prompts = [row.prompt_ids for row in rows.tokenized]
+    return sample_to(
+        policy, prompts, max_new_tokens, backspace=backspace, seed=seed, should_stop=should_stop
+    )
+
+
+def sample_to(
+    policy: Policy,
+    prompts_ids: Sequence[tuple[int, ...]],
+    max_new_tokens: int,
+    *,
+    backspace: bool,
+    seed: int,
+    on_actions: OnActions | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Rollout]:
+    """Returns one answer for each prompt, sampled at temperature 1.
 
     Without `backspace` the other actions' probabilities are renormalised. The same seed gives every
     policy, and a policy with and without backspace, the same random numbers.
@@ -101,10 +140,11 @@ def sample_answers(
     )
     return generate(
         policy,
-        [row.prompt_ids for row in rows.tokenized],
+        prompts_ids,
         decoding,
         backspace=backspace,
         uniforms=UniformSource(seed),
+        on_actions=on_actions,
         should_stop=should_stop,
     )
 
@@ -117,6 +157,41 @@ def answer_traces(policy: Policy, rows: HeldOutRows, rollouts: Sequence[Rollout]
     ]
 
 
+def cut_demonstrations(policy: Policy, rows: HeldOutRows, max_new_tokens: int) -> list[Answer]:
+    """Returns the demonstrations as the lens compares them with rollouts of this policy.
+
+    They are cut where the limit of the rollouts, or of the model's context, would have ended them.
+    """
+    answers = []
+    for row in rows.tokenized:
+        room = (policy.max_positions or math.inf) - len(row.prompt_ids)
+        limit = int(min(max_new_tokens, room))
+        answers.append(answer_of_demonstration(row, policy.space, policy.tokenizer, limit))
+    return answers
+
+
+def lens_metrics(
+    eyes: Eyes,
+    policy: Policy,
+    rows: HeldOutRows,
+    rollouts: Sequence[Rollout],
+    settings: EvaluationConfig,
+    *,
+    max_positions: int,
+    seed: int,
+) -> dict[str, float]:
+    """Returns the lens's metrics of these rollouts; none where a half has less than two prompts."""
+    space, tokenizer = policy.space, policy.tokenizer
+    demonstrations = cut_demonstrations(policy, rows, settings.max_new_tokens)
+    if not is_measurable(demonstrations, rows.folds()):
+        return {}
+    answers = [answer_of_rollout(rollout, space, tokenizer) for rollout in rollouts]
+    report = measure(
+        eyes, demonstrations, answers, rows.folds(), seed=seed, max_positions=max_positions
+    )
+    return metrics_of(report)
+
+
 def evaluate(
     policy: Policy,
     rows: HeldOutRows,
@@ -126,6 +201,7 @@ def evaluate(
     max_positions: int,
     seed: int,
     with_rollouts: bool = True,
+    eyes: Eyes | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Evaluation:
     """Returns all metrics of a policy on held-out rows.
@@ -139,8 +215,10 @@ def evaluate(
         settings: Limits of the rollouts.
         scale: Of the implied reward.
         max_positions: Input positions that go through the policy at once.
-        seed: Of the rollouts: the same seed gives every policy the same random numbers.
+        seed: Of the rollouts: the same seed gives every policy the same random numbers. Of the
+            probes too.
         with_rollouts: Without them only the metrics of the likelihood are found.
+        eyes: Of the base model; they add the metrics of `lens_metrics` where there are rollouts.
         should_stop: Asked while sampling; where it says so the evaluation ends with the metrics of
             the likelihood alone.
     """
@@ -171,4 +249,8 @@ def evaluate(
         for side in (demonstrated, found)
     )
     metrics["eval/divergence"] = cross_fitted_bound(*sides)
-    return Evaluation(metrics, tuple(traces))
+    if eyes is not None:
+        metrics |= lens_metrics(
+            eyes, policy, rows, rollouts, settings, max_positions=max_positions, seed=seed
+        )
+    return Evaluation(metrics, tuple(traces), tuple(clean), tuple(sampled))

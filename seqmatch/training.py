@@ -76,8 +76,16 @@ def train(
         dataset_sha256=dataset_sha256,
         metrics_csv=metrics_csv,
     )
+    return carry_on(run)
+
+
+def carry_on(run: TrainingRun) -> TrainResult:
+    """Trains a run that has begun, from where it is to its end.
+
+    Errors, but for those of reading data and model, are those of `train`.
+    """
     control = run.evaluate_if_due()
-    while control is Control.GO_ON and run.state.step < config.optimization.num_steps:
+    while control is Control.GO_ON and run.state.step < run.config.optimization.num_steps:
         control = run.refresh_rollouts()
         if control is not Control.GO_ON:
             break

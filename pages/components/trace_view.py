@@ -94,7 +94,7 @@ def trace_html(cells: Sequence[ActionCell], upto: int | None = None) -> str:
     """
     parts: list[str] = []
     for kind, texts in _runs(tracked_changes(cells, upto)):
-        show = _stop if kind == "stop" else _shown
+        show = stop_mark if kind == "stop" else visible_text
         parts.append(_element(kind, "".join(map(show, texts))))
     if upto is not None and upto < len(cells):
         parts.append('<span class="trace-caret" aria-hidden="true"></span>')
@@ -121,12 +121,14 @@ def _element(kind: str, escaped: str) -> str:
     return f"<span>{escaped}</span>"
 
 
-def _stop(text: str) -> str:
+def stop_mark(text: str) -> str:
+    """Returns the sign of the stop token, whose name is `text`."""
     title = escape(f"the stop token, {text}", quote=True)
     return f'<span class="trace-mark" role="img" aria-label="stop" title="{title}">{_STOP}</span>'
 
 
-def _shown(text: str) -> str:
+def visible_text(text: str) -> str:
+    """Returns a token's text, escaped, with marks where it breaks a line or has nothing to show."""
     if not text:
         return f'<span class="trace-mark" title="a token without text">{_NO_TEXT}</span>'
     pieces = []

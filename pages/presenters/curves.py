@@ -50,6 +50,25 @@ CHARTS: tuple[Chart, ...] = (
         "Near 0 the critic cannot tell demonstrations and rollouts apart.",
     ),
     Chart(
+        "bounds",
+        "Lower bounds on divergences",
+        (
+            "eval/bound_reverse_kl",
+            "eval/bound_forward_kl",
+            "eval/bound_jensen_shannon",
+            "eval/bound_chi_square_mixture",
+        ),
+        "Between whole answers, by one probe for all runs on a base model: lower is nearer to the "
+        "demonstrations, and the true value may be larger.",
+    ),
+    Chart(
+        "told_apart",
+        "Told apart",
+        ("eval/probe_auc", "eval/leak_auc", "discriminator/held_out_auc", "discriminator/auc"),
+        "At 50% answers cannot be told from demonstrations; an AUC of length and white space as "
+        "high as the probe's means that these alone give the answers away.",
+    ),
+    Chart(
         "backspace",
         "Backspace rate",
         ("rollout/backspace_rate",),
@@ -96,6 +115,39 @@ CHARTS: tuple[Chart, ...] = (
         "Soft value V",
         ("eval/value_start", "eval/value_end"),
         "V at the first and at the last state of held-out demonstrations.",
+    ),
+    Chart(
+        "discriminator_loss",
+        "Discriminator loss",
+        ("discriminator/loss",),
+        "At 2 log 2 = 1.39 of the cross entropy it cannot tell; towards 0 it has won and its "
+        "reward says little.",
+    ),
+    Chart(
+        "discriminator_accuracy",
+        "Accuracy of the discriminator",
+        ("discriminator/accuracy_data", "discriminator/accuracy_rollouts"),
+        "Both near 50% where policy and demonstrations are alike; one high and one low mean that "
+        "it calls most answers the same.",
+    ),
+    Chart(
+        "discriminator_scores",
+        "Mean h of the discriminator",
+        ("discriminator/score_data", "discriminator/score_rollouts"),
+        "The two should come together at 0; a gap that grows means that the discriminator runs "
+        "away from the policy.",
+    ),
+    Chart(
+        "discriminator_entropy",
+        "Entropy of the discriminator",
+        ("discriminator/entropy",),
+        "0.69 where it knows nothing; near 0 it is certain of every answer.",
+    ),
+    Chart(
+        "calibration",
+        "Calibration errors",
+        ("discriminator/calibration_error", "eval/probe_calibration_error"),
+        "Small means that a ratio h can be taken at its word; on few answers it is never 0.",
     ),
     Chart(
         "speed",

@@ -150,8 +150,10 @@ RULES: Mapping[str, Callable[[Values], bool]] = {
     "objective.rollouts.temperature": lambda values: values.get("objective.kind") not in IN_ROUNDS,
     "objective.rollouts.buffer_size": lambda values: (
         values.get("objective.kind") not in IN_ROUNDS
-        or (bool(values.get("objective.discriminator.history_share"))
-        and values.get("objective.kind") == "adversarial")
+        or (
+            bool(values.get("objective.discriminator.history_share"))
+            and values.get("objective.kind") == "adversarial"
+        )
     ),
     "objective.corruption": _has_backspace,
     "objective.corruption.token_set": _is("objective.corruption.alphabet", "token_set"),

@@ -1,16 +1,14 @@
 """`oracle`: trains small policies to the optimum of objectives and prints exact divergences."""
 
 import argparse
-import csv
-import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 
 from pydantic import ValidationError
 
-from seqmatch.commands.oracle_tables import Row, Trained, print_listing, print_results, records
+from seqmatch.commands.oracle_tables import Trained, print_listing, print_results, records
+from seqmatch.commands.written_tables import check_can_be_written, write_csv
 from seqmatch.errors import ConfigError
 from seqmatch.exact.choices import get_oracle_objective
 from seqmatch.exact.experiment import run_experiment
@@ -26,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_listing()
         return 0
     if arguments.csv is not None:
-        _check_can_be_written(arguments.csv)
+        check_can_be_written(arguments.csv)
     language = None
     trained: list[Trained] = []
     notes: list[str] = []
@@ -39,26 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     assert language is not None
     print_results(language, trained, list(dict.fromkeys(notes)), every_run=arguments.runs)
     if arguments.csv is not None:
-        _write(arguments.csv, records(language, trained))
+        write_csv(arguments.csv, records(language, trained))
     return 0 if trained else 1
-
-
-def _check_can_be_written(path: Path) -> None:
-    """Finds a file that cannot be written before the training, not after it."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"--csv {path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise ConfigError(f"--csv {path}: is a folder; name a file")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f"--csv {path}: may not be written")
-
-
-def _write(path: Path, rows: Iterable[Row]) -> None:
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
-    except OSError as error:
-        raise ConfigError(f"--csv {path}: {error.strerror}") from error
 
 
 def _requests(arguments: argparse.Namespace) -> list[OracleRequest]:

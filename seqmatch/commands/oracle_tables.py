@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from seqmatch.commands.written_tables import Row, print_table
 from seqmatch.exact.choices import ORACLE_OBJECTIVES, get_oracle_objective
 from seqmatch.exact.languages import LANGUAGES
 from seqmatch.exact.results import Level, MatrixCell, OracleLanguage, OracleRun, cell_of, matrix
@@ -12,7 +13,6 @@ _SHOWN_ANSWERS = 8
 _SMALL = 1e-3
 _LARGE = 1e6
 """Numbers below the one and from the other on are written with a power of ten."""
-Row = tuple[str | float | int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _print_mass(language: OracleLanguage, groups: dict[str, list[OracleRun]]) ->
     for objective, runs in groups.items():
         laws = [_cut(run.law, num_shown) for run in runs]
         rows.append([objective, *(_cell(cell_of(column)) for column in zip(*laws, strict=True))])
-    _print_table(["trained under", *titles], rows)
+    print_table(["trained under", *titles], rows)
 
 
 def _cut(law: Sequence[float], num_shown: int) -> list[float]:
@@ -128,7 +128,7 @@ def _print_matrix(level: Level, runs: Sequence[OracleRun]) -> None:
     rows = matrix(runs)
     names = list(rows[0].cells)
     cells = [[row.objective, *(_cell(row.cells[name]) for name in names)] for row in rows]
-    _print_table(["trained under", *names], cells)
+    print_table(["trained under", *names], cells)
 
 
 def _print_from_start(groups: dict[str, list[OracleRun]]) -> None:
@@ -145,9 +145,7 @@ def _print_from_start(groups: dict[str, list[OracleRun]]) -> None:
             num_lower = f"{sum(change < 0 for change in changes)} of {len(changes)}"
             cells = [_cell(cell_of(column)) for column in (starts, ends, changes)]
             rows.append([objective, known.adversarial.divergence, *cells, num_lower])
-    _print_table(
-        ["trained under", "its own", "at the start", "at the end", "change", "lower"], rows
-    )
+    print_table(["trained under", "its own", "at the start", "at the end", "change", "lower"], rows)
 
 
 def _print_backspace(groups: dict[str, list[OracleRun]]) -> None:
@@ -162,7 +160,7 @@ def _print_backspace(groups: dict[str, list[OracleRun]]) -> None:
         values = [[value_of(run) for run in runs] for _, value_of in columns]
         known = [[value for value in column if value is not None] for column in values]
         rows.append([objective, *(_cell(cell_of(column)) if column else "-" for column in known)])
-    _print_table(["trained under", *(title for title, _ in columns)], rows)
+    print_table(["trained under", *(title for title, _ in columns)], rows)
     num_simulated = max(run.num_simulated for runs in groups.values() for run in runs)
     if num_simulated:
         print(f"Counted over {num_simulated} decodes of each policy.\n")
@@ -181,7 +179,7 @@ def _print_checks(groups: dict[str, list[OracleRun]]) -> None:
         ]
         for objective, runs in groups.items()
     ]
-    _print_table(
+    print_table(
         ["objective", "matches enumeration", "converged", "gradient", "iterations", "rounds"], rows
     )
 
@@ -201,17 +199,7 @@ def _print_runs(language: OracleLanguage, runs: Sequence[OracleRun]) -> None:
         for run in runs
     ]
     titles = [answer.text for answer in shown]
-    _print_table(["objective", "seed", *titles, "loss", "gradient", "converged"], rows)
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    cells = [header, *rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for place, row in enumerate(cells):
-        print("| " + " | ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)) + " |")
-        if place == 0:
-            print("| " + " | ".join("-" * width for width in widths) + " |")
-    print()
+    print_table(["objective", "seed", *titles, "loss", "gradient", "converged"], rows)
 
 
 def _cell(cell: MatrixCell) -> str:

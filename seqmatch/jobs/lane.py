@@ -25,6 +25,8 @@ from seqmatch.inspection import length_summary, token_view
 from seqmatch.jobs.answering import Stopped, Write, answer
 from seqmatch.jobs.exact_experiments import experiment
 from seqmatch.jobs.lane_process import LANE_LOCK
+from seqmatch.jobs.lens_types import LensRequest
+from seqmatch.jobs.lens_work import Lens
 from seqmatch.jobs.loaded_policies import LoadedPolicies
 from seqmatch.jobs.locks import is_held, try_lock
 from seqmatch.jobs.runner import RUNNER_LOCK
@@ -56,6 +58,7 @@ class Lane:
     def __init__(self, store: RunStore) -> None:
         self.store = store
         self.policies = LoadedPolicies(store)
+        self.lens = Lens(store, self.policies)
         self.name = secrets.token_hex(8)
         self._work: Mapping[str, Callable[[str, Write], None]] = {
             "generate": self._generate,
@@ -63,6 +66,7 @@ class Lane:
             "length_summary": self._length_summary,
             "prepare_model": self._prepare_model,
             "oracle": self._oracle,
+            "lens": self._lens,
         }
 
     def work_on_next(self) -> bool:
@@ -137,6 +141,9 @@ class Lane:
 
     def _oracle(self, payload: str, write: Write) -> None:
         experiment(OracleRequest.model_validate_json(payload), write)
+
+    def _lens(self, payload: str, write: Write) -> None:
+        self.lens.work(LensRequest.model_validate_json(payload), write)
 
 
 def serve(lane: Lane, idle_seconds: float, ended: threading.Event) -> None:

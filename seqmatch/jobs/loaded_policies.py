@@ -1,7 +1,8 @@
 """The policies and tokenizers that the lane keeps loaded, by where their weights are."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from seqmatch.base_model_loading import load_tokenizer, unembedding_rows
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import AdapterConfig
 from seqmatch.jobs.allowed_models import allowed_models
-from seqmatch.jobs.policy_folders import policy_folder
+from seqmatch.jobs.policy_folders import policy_folder, policy_step
 from seqmatch.jobs.task_types import PolicyRef
 from seqmatch.policy import Policy, action_space, load_policy, load_saved_policy
 from seqmatch.run_start import torch_device
@@ -19,12 +20,40 @@ from storage import RunStore
 MAX_LOADED = 3
 
 
+@dataclass(frozen=True)
+class SavedPolicy:
+    """The newest policy of a run, loaded."""
+
+    policy: Policy
+    folder: Path
+    key: Hashable
+    """Another one where the folder was written anew."""
+    step: int
+
+
 class LoadedPolicies:
     """Loads policies, and forgets the one that was not used for longest."""
 
-    def __init__(self, store: RunStore, max_loaded: int = MAX_LOADED) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        max_loaded: int = MAX_LOADED,
+        *,
+        device: str = "auto",
+        allowed: Sequence[str] = (),
+    ) -> None:
+        """Keeps nothing yet.
+
+        Args:
+            store: The runs, the prepared models, and the models that may be loaded.
+            max_loaded: Policies kept at once.
+            device: Where policies go.
+            allowed: Folders and hub ids that may be loaded besides those that the store names.
+        """
         self._store = store
         self._max_loaded = max_loaded
+        self._device = device
+        self._more_allowed = tuple(allowed)
         self._loaded: OrderedDict[Hashable, Policy] = OrderedDict()
         self._tokenizers: dict[str, tuple[Any, int]] = {}
 
@@ -37,11 +66,30 @@ class LoadedPolicies:
         """
         if ref.kind == "base":
             return self.base(ref.base_model or "")
-        run = self._store.runs.get(ref.run_id or "")
+        return self.of_run(ref.run_id or "").policy
+
+    def of_run(self, run_id: str) -> SavedPolicy:
+        """Returns the newest policy of a run.
+
+        Raises:
+            ModelLoadError: It cannot be loaded, or the run has saved none yet.
+            NotFoundError: There is no such run.
+        """
+        run = self._store.runs.get(run_id)
         folder = policy_folder(self._store.run_dir(run.id), run)
-        # A folder that was written anew is another one.
         key = (str(folder), folder.stat().st_ino, folder.stat().st_mtime_ns)
-        return self._kept(key, lambda: self._saved(folder))
+        policy = self._kept(key, lambda: self._saved(folder))
+        return SavedPolicy(policy, folder, key, policy_step(folder, run))
+
+    @property
+    def models_dir(self) -> Path:
+        """Where prepared models are."""
+        return self._store.data_dir / "models"
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The folders and hub ids that may be loaded now."""
+        return (*allowed_models(self._store), *self._more_allowed)
 
     def base(self, name: str) -> Policy:
         """Returns a base model as it is, without backspace.
@@ -58,9 +106,9 @@ class LoadedPolicies:
                 AdapterConfig(kind=kind),
                 False,
                 seed=0,
-                device=torch_device("auto"),
-                models_dir=self._store.data_dir / "models",
-                allowed=allowed_models(self._store),
+                device=torch_device(self._device),
+                models_dir=self.models_dir,
+                allowed=self.allowed,
             )
 
         return self._kept(("base", name), load)
@@ -71,9 +119,9 @@ class LoadedPolicies:
         Raises:
             ModelLoadError: It is not known, not allowed, or not there.
         """
-        allowed = allowed_models(self._store)
+        allowed = self.allowed
         if name not in self._tokenizers or name not in (*BASE_MODELS, *allowed):
-            folder = self._store.data_dir / "models"
+            folder = self.models_dir
             self._tokenizers[name] = (
                 load_tokenizer(name, models_dir=folder, allowed=allowed),
                 unembedding_rows(name, models_dir=folder, allowed=allowed),
@@ -84,9 +132,9 @@ class LoadedPolicies:
     def _saved(self, folder: Path) -> Policy:
         return load_saved_policy(
             folder,
-            device=torch_device("auto"),
-            models_dir=self._store.data_dir / "models",
-            allowed=allowed_models(self._store),
+            device=torch_device(self._device),
+            models_dir=self.models_dir,
+            allowed=self.allowed,
         )
 
     def _kept(self, key: Hashable, load: Callable[[], Policy]) -> Policy:

@@ -31,6 +31,18 @@ def policy_folder(run_dir: Path, run: RunRecord) -> Path:
     )
 
 
+def policy_step(folder: Path, run: RunRecord) -> int:
+    """Returns the step of the policy in a folder that `policy_folder` returned."""
+    checkpoint = folder.parent.name
+    number = checkpoint.removeprefix("step-")
+    return int(number) if checkpoint != number else run.step
+
+
+def has_policy(run_dir: Path) -> bool:
+    """True where a run has saved a policy; the files are not verified."""
+    return (run_dir / "policy").is_dir() or any(run_dir.glob("checkpoints/step-*/policy"))
+
+
 def _is_complete(folder: Path) -> bool:
     try:
         verify_folder(folder)

@@ -2,7 +2,8 @@
 
 Light: the pages read it too. The kind of a task names its request; a "generate" task streams
 `GenerateChunk`s, "prepare_model" `PrepareModelProgress`, "oracle" the `OraclePiece`s
-of `seqmatch.exact.results`, where its request is too; the others give one result.
+of `seqmatch.exact.results`, where its request is too; a "lens" task the `LensPiece`s of
+`seqmatch.jobs.lens_types`; the others give one result.
 """
 
 from typing import Literal
@@ -13,7 +14,7 @@ from seqmatch.config import DecodingConfig
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.base import Frozen
 
-TaskKind = Literal["generate", "token_view", "length_summary", "prepare_model", "oracle"]
+TaskKind = Literal["generate", "token_view", "length_summary", "prepare_model", "oracle", "lens"]
 TokenPart = Literal["prompt", "answer", "noise", "backspace", "stop"]
 
 

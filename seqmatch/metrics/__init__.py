@@ -6,11 +6,12 @@ cannot be reported. Log quantities are in nats.
 
 from seqmatch.metrics.discriminators import DISCRIMINATORS
 from seqmatch.metrics.evaluation import EVALUATION
+from seqmatch.metrics.lens import LENS
 from seqmatch.metrics.record import Metric
 from seqmatch.metrics.training import TRAINING
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*TRAINING, *EVALUATION, *DISCRIMINATORS)
+    metric.name: metric for metric in (*TRAINING, *EVALUATION, *LENS, *DISCRIMINATORS)
 }
 
 __all__ = ["METRICS", "Metric"]

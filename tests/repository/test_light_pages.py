@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors")
+HEAVY = (
+    *("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors"),
+    "sklearn",
+)
 
 
 @pytest.mark.parametrize("code", ["import app; app.load_pages()", "import pages.auth"])

@@ -324,3 +324,12 @@ def test_the_document_says_what_the_registry_says(code: str) -> None:
     (row,) = (line for line in DOCUMENT.splitlines() if line.startswith(f"| `{code}` "))
     info = FLAGS[code]
     assert all(words in row for words in (info.title, info.meaning, info.advice))
+
+
+def test_variety_is_not_lost_by_length_alone() -> None:
+    """Longer answers have a smaller share of distinct bigrams, shorter ones fewer of them."""
+    longer = replace(ROUND, mean_length=50.0, distinct_2=0.17)
+    shorter = replace(ROUND, mean_length=8.0, distinct_2=0.5)
+    assert codes_of([ROUND, *[longer] * 5, *[shorter] * 5]) == []
+    repeating = replace(ROUND, mean_length=50.0, distinct_2=0.05)
+    assert codes_of([ROUND, *[repeating] * 5]) == ["policy_collapsed"]

@@ -15,7 +15,7 @@ from seqmatch.exact.policies import ExactPolicy, make_policy
 from seqmatch.exact.token_chain import TokenChain
 from seqmatch.exact.trajectories import WeightedTrajectories, values_along
 from seqmatch.objectives import AdversarialConfig, PolicyStepConfig, objective_loss
-from seqmatch.round_terms import adversarial_returns, advantages_of
+from seqmatch.round_terms import advantages_of, adversarial_returns
 from seqmatch.types import StateActionValues
 
 DISCOUNT = 0.8
