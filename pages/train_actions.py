@@ -22,7 +22,7 @@ from pages.presenters.form_fields import (
     run_fields,
 )
 from pages.presenters.form_rules import OBJECTIVE_GROUPS, SECTIONS, Value
-from pages.presenters.objective_card import divergence_card, objective_card
+from pages.presenters.objective_card import divergence_card, objective_card, reward_card
 from pages.presenters.training_choices import (
     dataset_choices,
     model_note,
@@ -126,7 +126,10 @@ def _divergence_card(values: Mapping[str, Value]) -> str:
     if not is_shown(_field("objective.divergence"), values):
         return ""
     order, alpha = (_number(values[f"objective.{name}"]) for name in ("divergence_order", "alpha"))
-    return divergence_card(str(values["objective.divergence"]), order, alpha)
+    name = str(values["objective.divergence"])
+    if values["objective.kind"] == "adversarial":
+        return reward_card(name, order)
+    return divergence_card(name, order, alpha)
 
 
 def _field(path: str) -> FormField:

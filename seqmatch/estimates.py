@@ -7,7 +7,9 @@ activations of one pass + two chunks of logits + key/value cache while sampling.
 Time = start + steps x (operations of a step / rate + overhead) + rounds of sampling + evaluations,
 each of which samples its prompts once, with a backspace action twice. Noise that the policy
 proposes costs a forward pass over the demonstrations for each wrong token of the longest burst, a
-target network one over demonstrations and rollouts and 4 bytes a trained weight.
+target network one over demonstrations and rollouts and 4 bytes a trained weight. A round of answers
+goes through the policy once more, and through each policy that judges it (4 bytes a trained weight
+each); a discriminator's second adapter takes a step of its own for each update.
 
 Operations of one input position: 2 a weight forward, 2 backward to the activations, and 2 more for
 a trained weight's gradient; the unembedding is computed once more in backward.
@@ -19,8 +21,12 @@ from dataclasses import dataclass
 from seqmatch.base_models import BASE_MODELS, BaseModel
 from seqmatch.config import AdapterConfig, RunConfig
 from seqmatch.micro_batches import BUDGET_BYTES
-from seqmatch.objectives import CorruptionConfig
+from seqmatch.objectives import CorruptionConfig, ObjectiveConfig
 from seqmatch.objectives.dispatch import (
+    adversarial_config,
+    has_reference,
+    has_start,
+    in_rounds,
     rollout_config,
     steps_with_rollouts,
     steps_with_target,
@@ -83,8 +89,10 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
         batch_size,
         config.data.max_tokens,
         has_rollouts=rollouts is not None,
-        has_target=target_decay(config.objective) > 0.0,
+        num_copies=num_copies(config),
     )
+    if config.evaluation.probe and config.adapter.kind == "full":
+        memory += 4 * model.num_parameters
     speed = GPU if config.device.startswith("cuda") else CPU
     step = estimate_step_seconds(model, config.adapter, batch_size * length, speed)
     seconds = START_SECONDS + step * config.optimization.num_steps
@@ -97,8 +105,25 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
         rounds = sampled_steps / rollouts.every
         new_tokens = min(rollouts.max_new_tokens, length)
         seconds += step * sampled_steps  # as many replayed rollouts again
+        if in_rounds(config.objective):
+            forward = estimate_forward_seconds(model, rollouts.batch_size * length, speed)
+            seconds += rounds * (1 + num_judges(config.objective)) * forward
+        adversarial = adversarial_config(config.objective)
+        if adversarial is not None and adversarial.discriminator.backbone == "adapter":
+            own = estimate_step_seconds(model, config.adapter, 2 * batch_size * length, speed)
+            seconds += adversarial.discriminator.updates * own * sampled_steps
         seconds += rounds * estimate_sampling_seconds(model, rollouts.batch_size, new_tokens, speed)
     return Estimate(memory, seconds)
+
+
+def num_judges(objective: ObjectiveConfig) -> int:
+    """Returns how many held policies say something of each round."""
+    return int(has_reference(objective)) + int(has_start(objective))
+
+
+def num_copies(config: RunConfig) -> int:
+    """Returns how many further copies of the trained weights a run keeps."""
+    return num_judges(config.objective) + int(target_decay(config.objective) > 0.0)
 
 
 def _further_passes(config: RunConfig, has_rollouts: bool) -> float:
@@ -131,7 +156,7 @@ def estimate_memory_bytes(
     max_tokens: int,
     *,
     has_rollouts: bool,
-    has_target: bool = False,
+    num_copies: int = 0,
 ) -> int:
     """Returns the peak memory of training, in bytes, by the formula of this module.
 
@@ -141,10 +166,10 @@ def estimate_memory_bytes(
         batch_size: Demonstrations a step.
         max_tokens: Limit on a row's prompt and answer.
         has_rollouts: Whether as many replayed rollouts are trained on too.
-        has_target: Whether an average of the trained weights is kept.
+        num_copies: How many further copies of the trained weights are kept.
     """
     positions = batch_size * max_tokens * (2 if has_rollouts else 1)
-    trained_bytes = 16.0 if has_target else 12.0
+    trained_bytes = 12.0 + 4.0 * num_copies
     weights = 4.0 * model.num_parameters + trained_bytes * num_trained(model, adapter)
     activations = 4.0 * positions * ACTIVATIONS_PER_LAYER * model.num_layers * model.hidden_size
     activations = min(activations, BUDGET_BYTES)  # larger batches go through in several passes

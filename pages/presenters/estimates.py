@@ -6,8 +6,8 @@ from pages.components.plain import plain
 from pages.presenters.html_parts import pairs
 from pages.presenters.wording import duration
 from seqmatch.config import RunConfig
-from seqmatch.estimates import estimate
-from seqmatch.objectives.dispatch import rollout_config, target_decay
+from seqmatch.estimates import estimate, num_copies
+from seqmatch.objectives.dispatch import adversarial_config, answers_per_prompt, rollout_config
 from storage.records import RunRecord, RunStatus
 
 
@@ -63,12 +63,20 @@ def _costs(config: RunConfig) -> tuple[object, ...]:
         config.objective.backspace,
         _noise(config),
         rollout_config(config.objective),
-        target_decay(config.objective) > 0,
+        num_copies(config),
+        answers_per_prompt(config.objective),
+        _backbone(config),
         config.optimization.batch_size,
         config.adapter.kind,
         config.data.max_tokens,
         config.device,
     )
+
+
+def _backbone(config: RunConfig) -> object:
+    adversarial = adversarial_config(config.objective)
+    discriminator = adversarial.discriminator if adversarial else None
+    return (discriminator.backbone, discriminator.updates) if discriminator else None
 
 
 def _noise(config: RunConfig) -> object:

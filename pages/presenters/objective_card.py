@@ -1,7 +1,10 @@
 """What an objective and a divergence are, as Markdown made of our own registries only."""
 
+from collections.abc import Mapping
+
 from seqmatch.divergences import Divergence, get_divergence
 from seqmatch.errors import ConfigError, unknown_name
+from seqmatch.exact.choices import KNOWN_AS
 from seqmatch.objectives.catalogue import OBJECTIVES
 
 SMALL_ALPHA = 0.1
@@ -19,7 +22,7 @@ def objective_card(kind: str, *, is_brief: bool = False) -> str:
     info = OBJECTIVES[kind]
     parts = [info.sentence, f"$${info.formula}$$"]
     if not is_brief:
-        parts.append(_facts(info.needs, info.behaviour, info.source))
+        parts.append(_facts(info.behaviour, {"Needs": info.needs, "Source": info.source}))
     return "\n\n".join(parts)
 
 
@@ -42,11 +45,39 @@ def divergence_card(name: str, order: float | None = None, alpha: float | None =
         f"$${entry.formula}$$",
         f"$${entry.generator_formula}$$",
         f"$${entry.phi_formula}$$",
-        _facts(entry.needs, entry.behaviour, entry.source)
-        + f"\n- **Symmetric:** {_symmetry(entry)}",
+        _facts(
+            entry.behaviour,
+            {"Needs": entry.needs, "Source": entry.source, "Symmetric": _symmetry(entry)},
+        ),
     ]
     if alpha is not None and 0 < alpha <= SMALL_ALPHA and "sequence_match" in entry.families:
         parts.append(_at_small_alpha(entry, alpha))
+    return "\n\n".join(parts)
+
+
+def reward_card(name: str, order: float | None = None) -> str:
+    """Returns what adversarial imitation makes of a divergence: its sentence, formula, f and R(h).
+
+    Arguments and errors are those of `divergence_card`.
+    """
+    entry = _member(name, order)
+    member = f" (order {entry.order:g})" if entry.order is not None else ""
+    known_as = f", the method {KNOWN_AS[name]}" if name in KNOWN_AS else ""
+    parts = [
+        f"**{entry.title}{member}{known_as}.** {entry.sentence}",
+        f"$${entry.formula}$$",
+        f"$${entry.generator_formula}$$",
+        f"$${entry.reward_formula},\\quad h \\approx \\log"
+        r" \frac{\rho_{\mathrm{data}}}{\rho_\theta}$$",
+        _facts(
+            entry.behaviour,
+            {
+                "Needs": OBJECTIVES["adversarial"].needs,
+                "Symmetric": _symmetry(entry),
+                "Limit": "h is held within ±10 nats, and the reward with it",
+            },
+        ),
+    ]
     return "\n\n".join(parts)
 
 
@@ -78,7 +109,7 @@ def _at_small_alpha(entry: Divergence, alpha: float) -> str:
     )
 
 
-def _facts(needs: str, behaviour: str, source: str) -> str:
+def _facts(behaviour: str, more: Mapping[str, str]) -> str:
     meanings = {
         "mass-covering": "mass-covering: it puts probability wherever the expert has some",
         "mode-seeking": "mode-seeking: it avoids what the expert never does, and may leave out "
@@ -86,9 +117,6 @@ def _facts(needs: str, behaviour: str, source: str) -> str:
         "between": "between mass-covering (probability wherever the expert has some) and "
         "mode-seeking (none where the expert has none)",
     }
-    lines = [
-        f"- **Behaviour:** {meanings.get(behaviour, behaviour)}",
-        f"- **Needs:** {needs}",
-        f"- **Source:** {source}",
-    ]
+    lines = [f"- **Behaviour:** {meanings.get(behaviour, behaviour)}"]
+    lines += [f"- **{name}:** {text}" for name, text in more.items()]
     return "\n".join(lines)

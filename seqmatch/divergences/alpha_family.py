@@ -65,6 +65,7 @@ def alpha_divergence(order: float) -> Divergence:
         r" \left[ \sum \rho_\theta^{a} \rho_{\text{data}}^{1-a} - 1 \right]",
         generator_formula=r"f_a(u) = \frac{u^a - a u - (1 - a)}{a(a - 1)}",
         phi_formula=r"\varphi_a(x) = \tfrac1a\left[1 - (1 + (1-a)x)^{-a/(1-a)}\right]",
+        reward_formula=r"R_a(h) = \frac{e^{(1-a)h} - 1}{1 - a}",
         generator_of_log_ratio=partial(_generator, order),
         policy_reward=partial(_policy_reward, order),
         second_derivative=1.0,

@@ -37,6 +37,8 @@ class Divergence:
     """f(u), in LaTeX."""
     phi_formula: str
     """phi(x), in LaTeX."""
+    reward_formula: str
+    """R(h), the reward of a policy beside a discriminator, in LaTeX."""
     generator_of_log_ratio: Callable[[Tensor], Tensor]
     """f(e^w) of w = log u."""
     policy_reward: Callable[[Tensor], Tensor]

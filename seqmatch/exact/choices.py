@@ -93,7 +93,7 @@ def _exact_divergences() -> Iterator[OracleObjective]:
 
 def _adversarial() -> Iterator[OracleObjective]:
     for name, divergence in divergences_of("adversarial").items():
-        known_as = f" ({_KNOWN_AS[name]})" if name in _KNOWN_AS else ""
+        known_as = f" ({KNOWN_AS[name]})" if name in KNOWN_AS else ""
         title = f"Adversarial {divergence.title}{known_as}"
         yield from _both_levels(name, title, divergence.sentence, name)
     title = "Adversarial FAIRL with its original reward"
@@ -153,7 +153,7 @@ _VARIANTS: Mapping[str, tuple[_Variant, ...]] = {
 }
 """Kinds that are not here are offered once, with their default settings."""
 
-_KNOWN_AS: Mapping[str, str] = {
+KNOWN_AS: Mapping[str, str] = {
     "jensen_shannon": "GAIL",
     "reverse_kl": "AIRL",
     "forward_kl": "FAIRL, exact",

@@ -5,10 +5,10 @@ leak need not be monotone: rollouts may be both too short and too long.
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from seqmatch.lens.answers import Answer
 from seqmatch.seeding import child_seed
@@ -39,11 +39,13 @@ def leak_scores(
         folds: The half, 0 or 1, of each row; both must occur.
         seed: Of the trees.
     """
+    # Takes a second or more; so the first step of training does not wait for it.
+    ensemble = import_module("sklearn.ensemble")
     data, rollouts = leak_features(demonstrations), leak_features(answers)
     of_data, of_rollouts = np.zeros(len(data)), np.zeros(len(rollouts))
     for fold in (0, 1):
         seen = np.asarray(folds) != fold
-        trees = HistGradientBoostingClassifier(
+        trees = ensemble.HistGradientBoostingClassifier(
             max_iter=NUM_TREES,
             max_leaf_nodes=MAX_LEAVES,
             min_samples_leaf=MIN_ANSWERS_PER_LEAF,

@@ -22,6 +22,7 @@ CUBIC = Divergence(
     formula=r"\tfrac13 \mathbb{E}_{\rho_{\text{data}}}[(\rho_\theta/\rho_{\text{data}})^3] - 1",
     generator_formula=r"f(u) = \tfrac13 u^3 - u + \tfrac23",
     phi_formula=r"\varphi(x) = \tfrac23 - \tfrac23 (1 - x)^{3/2}",
+    reward_formula=r"R(h) = 1 - e^{-2h}",
     # (u - 1)^2 (u + 2)/3, with f' = u^2 - 1 and so r* = 1 - u^2.
     generator_of_log_ratio=lambda w: exp_minus_one(w).square() * (w.exp() + 2) / 3,
     policy_reward=lambda h: -exp_minus_one(-2 * h),

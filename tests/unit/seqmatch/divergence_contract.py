@@ -254,7 +254,12 @@ def phi_is_finite_with_its_gradient_for_every_reward_in_float32(divergence: Dive
 @check
 def record_is_described(divergence: Divergence) -> None:
     texts = (divergence.title, divergence.sentence, divergence.formula, divergence.needs)
-    more = (divergence.generator_formula, divergence.phi_formula, divergence.source)
+    more = (
+        divergence.generator_formula,
+        divergence.phi_formula,
+        divergence.reward_formula,
+        divergence.source,
+    )
 
     assert all(text.strip() for text in (*texts, *more))
     assert divergence.sentence.endswith(".")
