@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pages.components.plain import plain
 from pages.presenters.html_parts import pairs
+from pages.presenters.round_costs import round_costs
 from pages.presenters.wording import duration
 from seqmatch.config import RunConfig
 from seqmatch.estimates import estimate, num_copies
@@ -36,7 +37,7 @@ def estimate_html(
     if num_seeds > 1:
         items.append(("Runs", f"{num_seeds}, one for each seed; each takes this"))
     items.append(("Steps", f"{config.optimization.num_steps:,}"))
-    return pairs(items) + plain(source)
+    return pairs(items) + plain("\n".join([source, *round_costs(config)]))
 
 
 def measured_like(config: RunConfig, runs: Sequence[RunRecord]) -> RunRecord | None:
