@@ -9,9 +9,8 @@ import gradio as gr
 from gradio.components import Component
 
 from pages.components.plain import table
+from pages.presenters.charts import CHARTS, Chart
 from pages.presenters.curves import (
-    CHARTS,
-    Chart,
     RunCurves,
     chart_summary,
     figure,

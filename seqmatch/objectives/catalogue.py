@@ -129,11 +129,11 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             "and the policy, in turn, to be rewarded by it; the reward is the one whose gradient "
             "is that of the chosen divergence.",
             formula=r"\begin{aligned}"
-            r"&h \approx \log \frac{\rho_{\mathrm{data}}}{\rho_\theta}"
-            r"\ \text{by}\ \min_h\; -\mathbb{E}_{\mathrm{data}} \log \sigma(h)"
+            r"&\min_h\; -\mathbb{E}_{\mathrm{data}} \log \sigma(h)"
             r" - \mathbb{E}_\theta \log \sigma(-h) \\"
-            r"&\max_\theta\; \mathbb{E}_\theta \textstyle\sum_t \gamma^t R(h_t),\quad"
-            r" R(h) = -f'(e^{-h})"
+            r"&h^* = \log (\rho_{\mathrm{data}} / \rho_\theta) \\"
+            r"&\max_\theta\; \mathbb{E}_\theta \textstyle\sum_t \gamma^t R(h_t) \\"
+            r"&R(h) = -f'(e^{-h})"
             r"\end{aligned}",
             needs="demonstrations, and in every few steps a round of fresh answers of the policy",
             behaviour="Depends on the divergence, and on how well the discriminator is trained: "
@@ -146,9 +146,11 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             short_title="SPIN",
             sentence="Prefers each demonstration to the answer that the policy itself gave to its "
             "prompt a few steps ago.",
-            formula=r"-\log \sigma\Bigl( \lambda \Bigl["
-            r"\log \tfrac{p_\theta}{p_k}(y_{\mathrm{demo}} \mid x)"
-            r" - \log \tfrac{p_\theta}{p_k}(y_k \mid x) \Bigr] \Bigr),\quad y_k \sim p_k",
+            formula=r"\begin{aligned}"
+            r"&-\log \sigma\bigl( \lambda [ D(y_{\mathrm{demo}}) - D(y_k) ] \bigr) \\"
+            r"&D(y) = \log p_\theta(y \mid x) - \log p_k(y \mid x) \\"
+            r"&y_k \sim p_k"
+            r"\end{aligned}",
             needs="demonstrations, and in every few steps an answer of the policy to their prompts",
             behaviour="Stops where the policy's answers look like the demonstrations to its own "
             "log ratio; the baseline that the paper on adversarial imitation names.",
@@ -160,9 +162,11 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             short_title="Dense reward",
             sentence="Imitates first, then reinforces what the imitation's logits, read as "
             "Q-values, reward at every token.",
-            formula=r"\max_\theta\; \mathbb{E}_\theta \textstyle\sum_t \gamma^t r_t,\quad"
-            r" r_t = \ell_{\mathrm{teacher}}(a_t \mid s_t)"
-            r" - \gamma V_{\mathrm{teacher}}(s_{t+1})",
+            formula=r"\begin{aligned}"
+            r"&\max_\theta\; \mathbb{E}_\theta \textstyle\sum_t \gamma^t r_t \\"
+            r"&r_t = \ell_{\mathrm{teacher}}(a_t \mid s_t)"
+            r" - \gamma V_{\mathrm{teacher}}(s_{t+1})"
+            r"\end{aligned}",
             needs="demonstrations, and in every few steps a round of fresh answers of the policy",
             behaviour="mode-seeking",
             source="docs/method.md; for fine-tuned policies arXiv 2510.02493",

@@ -6,9 +6,8 @@ import random
 
 import pytest
 
+from pages.presenters.charts import CHARTS, Chart
 from pages.presenters.curves import (
-    CHARTS,
-    Chart,
     RunCurves,
     chart_summary,
     curves_csv,
