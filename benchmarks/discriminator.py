@@ -1,147 +1,123 @@
-"""What a discriminator adds to a training step of `byte-llama-small`, batches of 64.
+"""What the discriminator takes of a step of adversarial imitation, in the product's own loop.
 
-`python -m benchmarks.discriminator`: the policy's step is that of SequenceMatch today, with the
-backspace action: one masked pass over 64 demonstrations with mistakes and 64 rollouts of the
-policy, the loss, its gradient, and AdamW. The discriminator reads the same pass's hidden states:
-its part is features, h, the cross entropy of all actions, its gradient, and Adam. Both parts are
-timed in every step, one after the other, so that whatever else the machine does falls on both; the
-sampling of rollouts, which every such step needs as well, is timed apart.
+`python -m benchmarks.discriminator`: runs of `byte-llama-small` on `arithmetic` as the form suggests
+them, batches of 64 demonstrations and 64 answers, rounds of 256 answers every 4 steps. Timed in
+every step are the step (drawing, forward, backward, update), within it all that the discriminator
+does (features, its updates, h for the rewards), and apart from it the sampling of rounds. Shares
+are of a step without sampling, and with its share of sampling. A second adapter needs a pretrained
+model: it is measured with `--smollm2`, where `make model` has prepared that.
 """
 
 import argparse
 import os
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from seqmatch.config import AdapterConfig, OptimizationConfig
-from seqmatch.corruption import corrupt
-from seqmatch.discriminators import (
-    Discriminator,
-    PairFeatures,
-    WeightedScores,
-    binary_cross_entropy,
-    gradient_penalty,
-    interpolated,
-    pair_features,
-    token_weights,
-)
-from seqmatch.examples.arithmetic import generate
-from seqmatch.objectives import CorruptionConfig, RolloutConfig, SequenceMatchConfig
-from seqmatch.objectives.dispatch import objective_loss
-from seqmatch.optimization import apply_gradients, make_optimizer
-from seqmatch.policy import Policy, action_space
-from seqmatch.rollouts import sample_rollouts
-from seqmatch.scratch_model import byte_llama, byte_tokenizer
-from seqmatch.seeding import generator
-from seqmatch.single_pass import build_batch
-from seqmatch.text import tokenize_demonstration
-from seqmatch.types import SinglePassBatch, Trajectory
+from seqmatch.config_flags import DEFAULT_DATA_DIR, merge_settings, run_config
+from seqmatch.discriminators.player import DiscriminatorPlayer
+from seqmatch.examples import EXAMPLES
+from seqmatch.reporting import NullReporter
+from seqmatch.run_start import begin
+from seqmatch.run_steps import TrainingRun
 
-BATCH = 64
-DISCOUNT = 0.99
-VARIANTS = ("default", "airl", "spectral norm", "gradient penalty")
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "default again": {},
+    "AIRL": {"form": "airl"},
+    "spectral norm": {"spectral_norm": True},
+    "gradient penalty": {"gradient_penalty": 10.0},
+    "two updates": {"updates": 2},
+    "history of a half": {"history_share": 0.5},
+}
+"""The second is the first once more: what their figures differ by is the machine's."""
+WARM_UP = 8
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Medians over the steps, in milliseconds and as shares of policy and discriminator."""
+    """Medians over the steps, in milliseconds and as shares."""
 
-    policy_ms: float
+    step_ms: float
     discriminator_ms: float
     share: float
     share_with_sampling: float
 
 
-def new_policy() -> Policy:
-    """Returns byte-llama-small with random weights and the backspace action."""
-    tokenizer = byte_tokenizer()
-    lm = byte_llama(seed=0)
-    space = action_space(tokenizer, lm.config.vocab_size, True)
-    return Policy(
-        lm, tokenizer, space, base_model="byte-llama-small", adapter=AdapterConfig(kind="full")
+class _Watch:
+    """Adds up the seconds of the calls of some functions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function, its calls timed."""
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            result = function(*arguments, **named)
+            self.seconds += time.perf_counter() - began
+            return result
+
+        return timed
+
+
+def started(example: str, discriminator: Mapping[str, Any], folder: Path) -> TrainingRun:
+    """Returns a run of a bundled example behind its imitation warm-up."""
+    changes = {
+        "data": {"dataset": "0" * 64},
+        "objective": {"warmup_fraction": 0.0, "discriminator": {"gate": 1.0, **discriminator}},
+        "evaluation": {"probe": False},
+        "device": "cpu",
+    }
+    run = begin(
+        run_config(merge_settings(EXAMPLES[example].suggested["adversarial"], changes)),
+        EXAMPLES[example].load(),
+        run_dir=folder,
+        models_dir=DEFAULT_DATA_DIR / "models",
+        allowed_models=(),
+        reporter=NullReporter(),
+        dataset_sha256="0" * 64,
+        metrics_csv=None,
     )
+    run.state.step = 1
+    return run
 
 
-def demonstrations(policy: Policy) -> list[Trajectory]:
-    """Returns the first 64 rows of the arithmetic example, with mistakes."""
-    rng = generator(0, "benchmark")
-    rows = [
-        tokenize_demonstration(policy.tokenizer, row, index)
-        for index, row in enumerate(generate()[:BATCH])
-    ]
-    return [corrupt(row, policy.space, CorruptionConfig(), None, rng, 1024) for row in rows]
-
-
-class Step:
-    """One policy and one discriminator, trained in turn on the same batch."""
-
-    def __init__(self, policy: Policy, batch: SinglePassBatch, variant: str) -> None:
-        """Makes both, and their optimisers."""
-        self.policy, self.batch, self.variant = policy, batch, variant
-        self.objective = SequenceMatchConfig()
-        self.optimizer = make_optimizer(policy.trainable_parameters(), OptimizationConfig())
-        self.discriminator = Discriminator.of(
-            policy,
-            form="airl" if variant == "airl" else "logit",
-            has_spectral_norm=variant == "spectral norm",
-        )
-        self.adam = torch.optim.Adam(
-            self.discriminator.parameters(), lr=1e-3, betas=(0.0, 0.999), fused=True
-        )
-        self.draws = torch.Generator().manual_seed(0)
-
-    def run(self) -> tuple[float, float]:
-        """Takes one step of each; returns the seconds of the policy's and of the other's."""
+def measure(run: TrainingRun, num_steps: int) -> Timed:
+    """Returns the medians over steps; the first ones are not counted."""
+    player = run.state.player
+    if not isinstance(player, DiscriminatorPlayer):
+        raise TypeError("a run without a discriminator")
+    watch = _Watch()
+    player.learn = watch.timing(player.learn)  # type: ignore[method-assign]
+    player.judge = watch.timing(player.judge)  # type: ignore[method-assign]
+    steps, own, sampling = [], [], []
+    for _ in range(num_steps + WARM_UP):
         began = time.perf_counter()
-        hidden = self.policy.slot_states(self.batch)
-        values = self.policy.state_action_values(self.batch, hidden=hidden)
-        data, rollouts = values.rows(slice(0, BATCH)), values.rows(slice(BATCH, None))
-        loss = objective_loss(self.objective, data, rollouts, 0.0).loss
-        torch.autograd.backward(loss)
-        apply_gradients(self.optimizer, loss.item(), 1e-6, 1.0)
-        between = time.perf_counter()
-        features = pair_features(self.policy, self.batch, hidden=hidden, values=values)
-        self._update_discriminator(features)
-        return between - began, time.perf_counter() - between
-
-    def _update_discriminator(self, features: PairFeatures) -> None:
-        h = self.discriminator(features)
-        sides = [
-            WeightedScores(h[rows], token_weights(features.is_action[rows], DISCOUNT))
-            for rows in (slice(0, BATCH), slice(BATCH, None))
-        ]
-        loss = binary_cross_entropy(*sides)
-        if self.variant == "gradient penalty":
-            embedded = self.discriminator.embedded(features)
-            num_data = int(features.is_action[:BATCH].sum())
-            place = interpolated(embedded[:num_data], embedded[num_data:], self.draws)
-            loss = loss + 10.0 * gradient_penalty(self.discriminator.score, place)
-        torch.autograd.backward(loss)
-        apply_gradients(self.adam, loss.item(), 1e-3, 1.0)
-
-
-def timed(sample: Callable[[], list[Trajectory]]) -> tuple[list[Trajectory], float]:
-    """Returns what was sampled the second time, and the seconds it took."""
-    sample()
-    began = time.perf_counter()
-    return sample(), time.perf_counter() - began
-
-
-def measure(step: Step, num_steps: int, sampling: float) -> Timed:
-    """Returns the medians over steps; the first five are not counted."""
-    times = [step.run() for _ in range(num_steps + 5)][5:]
-    shares = [other / (own + other) for own, other in times]
-    with_sampling = [other / (own + other + sampling) for own, other in times]
+        run.refresh_rollouts()
+        sampled = time.perf_counter()
+        watch.seconds = 0.0
+        run.update(run.draw_batch())
+        sampling.append(sampled - began)
+        steps.append(time.perf_counter() - sampled)
+        own.append(watch.seconds)
+    steps, own, sampling = steps[WARM_UP:], own[WARM_UP:], sampling[WARM_UP:]
+    mean_sampling = statistics.mean(sampling)
     return Timed(
-        policy_ms=1000 * statistics.median(own for own, _ in times),
-        discriminator_ms=1000 * statistics.median(other for _, other in times),
-        share=statistics.median(shares),
-        share_with_sampling=statistics.median(with_sampling),
+        step_ms=1000 * statistics.median(steps),
+        discriminator_ms=1000 * statistics.median(own),
+        share=statistics.median(one / step for one, step in zip(own, steps, strict=True)),
+        share_with_sampling=statistics.median(
+            one / (step + mean_sampling) for one, step in zip(own, steps, strict=True)
+        ),
     )
 
 
@@ -149,24 +125,22 @@ def main() -> int:
     """Prints a row for each variant, and what else the machine was doing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=40, help="steps a variant")
-    num_steps = parser.parse_args().steps
-    policy = new_policy()
-    data = demonstrations(policy)
-    prompts = [row.prompt_ids for row in data]
-    config = RolloutConfig(max_new_tokens=16)
-    sampled, sampling = timed(lambda: sample_rollouts(policy, prompts, config, seed=0, step=0))
-    batch = build_batch([*data, *sampled], policy.space)
-    print(
-        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {torch.get_num_threads()} used"
-    )
-    print(f"{int(batch.is_slot.sum())} input positions, {int(batch.is_action.sum())} actions")
-    print(f"sampling {BATCH} rollouts: {1000 * sampling:.0f} ms")
-    for variant in VARIANTS:
-        found = measure(Step(policy, batch, variant), num_steps, sampling)
+    parser.add_argument("--smollm2", action="store_true", help="LoRA on the instructions instead")
+    given = parser.parse_args()
+    variants = dict(VARIANTS)
+    if given.smollm2:
+        variants = {"default": {}, "second adapter": {"backbone": "adapter"}}
+    threads = torch.get_num_threads()
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {threads} threads")
+    for variant, settings in variants.items():
+        with tempfile.TemporaryDirectory() as folder:
+            example = "instructions" if given.smollm2 else "arithmetic"
+            found = measure(started(example, settings, Path(folder)), given.steps)
         print(
-            f"{variant:17} policy {found.policy_ms:6.1f} ms, discriminator "
-            f"{found.discriminator_ms:5.2f} ms: {found.share:5.1%} of the step, "
-            f"{found.share_with_sampling:5.1%} with sampling"
+            f"{variant:18} step {found.step_ms:7.1f} ms, discriminator "
+            f"{found.discriminator_ms:6.2f} ms: {found.share:5.1%} of the step, "
+            f"{found.share_with_sampling:5.1%} with sampling",
+            flush=True,
         )
     return 0
 
