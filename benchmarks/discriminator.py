@@ -1,7 +1,7 @@
 """What the discriminator takes of a step of adversarial imitation, in the product's own loop.
 
 `python -m benchmarks.discriminator`: runs of `byte-llama-small` on `arithmetic` as the form
-suggests them, batches of 64 demonstrations and 64 answers, rounds of 256 answers every 4 steps. Timed in
+suggests them, batches of 64 demonstrations and 64 answers, rounds of 256 every 4 steps. Timed in
 every step are the step (drawing, forward, backward, update), within it all that the discriminator
 does (features, its updates, h for the rewards), and apart from it the sampling of rounds. Shares
 are of a step without sampling, and with its share of sampling. A second adapter needs a pretrained

@@ -128,8 +128,8 @@ class EvaluationConfig(Frozen):
         True,
         title="Probe",
         description="Measure with a probe how far the answers are from the demonstrations, on the "
-        "same axes for all runs on one base model. Where all weights are trained, the base model "
-        "stays in memory beside it.",
+        "same axes for all runs on one base model; needs 32 held-out rows. Where all weights are "
+        "trained, the base model stays in memory beside it.",
     )
 
 

@@ -39,6 +39,10 @@ from seqmatch.text import prompt_text
 from seqmatch.trajectory_values import TrajectoryValues, occupancy_sample, trajectory_values
 from seqmatch.types import Demonstration, TokenizedDemonstration, Trajectory
 
+MIN_PROMPTS = 32
+"""With fewer the lens's numbers are noise, and a point of a curve has no interval beside it. On
+demand, where it has one, the lens takes fewer."""
+
 
 @dataclass(frozen=True)
 class HeldOutRows:
@@ -180,10 +184,11 @@ def lens_metrics(
     max_positions: int,
     seed: int,
 ) -> dict[str, float]:
-    """Returns the lens's metrics of these rollouts; none where a half has less than two prompts."""
+    """Returns the lens's metrics of these rollouts; none of fewer than `MIN_PROMPTS` prompts."""
     space, tokenizer = policy.space, policy.tokenizer
     demonstrations = cut_demonstrations(policy, rows, settings.max_new_tokens)
-    if not is_measurable(demonstrations, rows.folds()):
+    num_prompts = len({row.prompt_ids for row in demonstrations})
+    if num_prompts < MIN_PROMPTS or not is_measurable(demonstrations, rows.folds()):
         return {}
     answers = [answer_of_rollout(rollout, space, tokenizer) for rollout in rollouts]
     report = measure(
