@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from seqmatch.divergences import Divergence, divergences_of, get_divergence
-from seqmatch.divergences.alpha_family import DEFAULT_ORDER, MAXIMUM_ORDER, MINIMUM_ORDER
+from seqmatch.divergences.alpha_family import DEFAULT_ORDER
 from seqmatch.errors import UnknownNameError
-from seqmatch.objectives.base import CorruptionConfig, Frozen
+from seqmatch.objectives.base import CorruptionConfig, DivergenceOrder, Frozen, LearntBackspace
 from seqmatch.objectives.on_policy import PolicyStepConfig, RoundConfig, StopOnFlag, whole_groups
 from seqmatch.objectives.schedule import Discount, FinalBeta, WarmupFraction
 from seqmatch.policy_gradient import FAIRL_ORIGINAL
@@ -134,14 +134,7 @@ class AdversarialConfig(Frozen):
         description="What is minimised between policy and demonstrator.",
         json_schema_extra=_list_divergences,
     )
-    divergence_order: float = Field(
-        DEFAULT_ORDER,
-        ge=MINIMUM_ORDER,
-        le=MAXIMUM_ORDER,
-        title="Order",
-        description="Of the alpha family: 0 is forward KL, 1/2 squared Hellinger, 1 reverse KL, "
-        "2 Pearson's chi-square. Other divergences ignore it.",
-    )
+    divergence_order: DivergenceOrder = DEFAULT_ORDER
     level: Literal["token", "trajectory", "increments"] = Field(
         "token",
         title="Level",
@@ -153,12 +146,7 @@ class AdversarialConfig(Frozen):
         description="R(h) of the divergence, or the one of FAIRL's code, which belongs to none.",
     )
     discount: Discount = 0.95
-    backspace: bool = Field(
-        True,
-        title="Backspace action",
-        description="Let the policy take back its last token; demonstrations get mistakes and "
-        "the backspaces that undo them.",
-    )
+    backspace: LearntBackspace = True
     corruption: CorruptionConfig = CorruptionConfig()
     rollouts: RoundConfig = RoundConfig()
     policy_step: PolicyStepConfig = PolicyStepConfig()

@@ -1,14 +1,55 @@
-"""What every objective's config shares: the options of corruption and of rollouts."""
+"""What objectives' configs share: corruption, rollouts, and settings of several of them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from seqmatch.divergences.alpha_family import MAXIMUM_ORDER, MINIMUM_ORDER
 
 
 class Frozen(BaseModel):
     """A config object: immutable, and an unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+DivergenceOrder = Annotated[
+    float,
+    Field(
+        ge=MINIMUM_ORDER,
+        le=MAXIMUM_ORDER,
+        title="Order",
+        description="Of the alpha family: 0 is forward KL, 1/2 squared Hellinger, 1 reverse KL, "
+        "2 Pearson's chi-square. Other divergences ignore it.",
+    ),
+]
+LearntBackspace = Annotated[
+    bool,
+    Field(
+        title="Backspace action",
+        description="Let the policy take back its last token; demonstrations get mistakes and "
+        "the backspaces that undo them.",
+    ),
+]
+AnswersPerRound = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=4096,
+        title="Rollouts per round",
+        description="How many answers are sampled in one round.",
+    ),
+]
+LongestAnswer = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=4096,
+        title="Longest rollout",
+        json_schema_extra={"unit": "tokens"},
+        description="A rollout ends after this many standing tokens even without the stop token.",
+    ),
+]
 
 
 class CorruptionConfig(Frozen):
@@ -67,13 +108,7 @@ class RolloutConfig(Frozen):
         json_schema_extra={"unit": "steps"},
         description="Optimiser steps between two rounds of sampling.",
     )
-    batch_size: int = Field(
-        256,
-        ge=1,
-        le=4096,
-        title="Rollouts per round",
-        description="How many answers are sampled in one round.",
-    )
+    batch_size: AnswersPerRound = 256
     buffer_size: int = Field(
         1024,
         ge=1,
@@ -81,14 +116,7 @@ class RolloutConfig(Frozen):
         title="Replay buffer",
         description="How many rollouts are kept; the oldest are dropped first.",
     )
-    max_new_tokens: int = Field(
-        64,
-        ge=1,
-        le=4096,
-        title="Longest rollout",
-        json_schema_extra={"unit": "tokens"},
-        description="A rollout ends after this many standing tokens even without the stop token.",
-    )
+    max_new_tokens: LongestAnswer = 64
     temperature: float = Field(
         1.0, gt=0.0, le=5.0, title="Temperature", description="Temperature of sampling."
     )

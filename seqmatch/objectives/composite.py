@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from seqmatch.errors import ConfigError
-from seqmatch.objectives.base import CorruptionConfig, Frozen, RolloutConfig
+from seqmatch.objectives.base import CorruptionConfig, Frozen, LearntBackspace, RolloutConfig
 from seqmatch.objectives.schedule import Alpha, Discount, FinalBeta, WarmupFraction
 from seqmatch.objectives.sequence_match import SequenceMatchConfig, sequence_match_loss
 from seqmatch.objectives.temporal_difference import temporal_differences
@@ -77,12 +77,7 @@ class CompositeConfig(Frozen):
     )
     alpha: Alpha = 0.01
     discount: Discount = 0.998
-    backspace: bool = Field(
-        True,
-        title="Backspace action",
-        description="Let the policy take back its last token; demonstrations get mistakes and "
-        "the backspaces that undo them.",
-    )
+    backspace: LearntBackspace = True
     corruption: CorruptionConfig = CorruptionConfig()
     rollouts: RolloutConfig = RolloutConfig()
     warmup_fraction: WarmupFraction = 0.4

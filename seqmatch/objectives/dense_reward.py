@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from seqmatch.objectives.base import CorruptionConfig, Frozen
+from seqmatch.objectives.base import CorruptionConfig, Frozen, LearntBackspace
 from seqmatch.objectives.on_policy import PolicyStepConfig, RoundConfig, StopOnFlag, whole_groups
 from seqmatch.objectives.schedule import Alpha, Discount, FinalBeta, WarmupFraction
 from seqmatch.objectives.sequence_match import SequenceMatchConfig
@@ -42,12 +42,7 @@ class DenseRewardConfig(Frozen):
     )
     alpha: Alpha = 0.01
     discount: Discount = 0.998
-    backspace: bool = Field(
-        True,
-        title="Backspace action",
-        description="Let the policy take back its last token; demonstrations get mistakes and "
-        "the backspaces that undo them.",
-    )
+    backspace: LearntBackspace = True
     corruption: CorruptionConfig = CorruptionConfig()
     rollouts: RoundConfig = RoundConfig()
     policy_step: PolicyStepConfig = PolicyStepConfig()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from seqmatch.errors import ConfigError
-from seqmatch.objectives.base import Frozen
+from seqmatch.objectives.base import AnswersPerRound, Frozen, LongestAnswer
 from seqmatch.policy_gradient import kl_to_reference, ppo_surrogate, sampled_entropy
 from seqmatch.types import LossOutput, StateActionValues
 
@@ -42,13 +42,7 @@ class RoundConfig(Frozen):
         description="Steps that use one round of answers. With 1 every answer is fresh; with more "
         "the policy has moved a little since, which the clipped ratio allows for.",
     )
-    batch_size: int = Field(
-        256,
-        ge=1,
-        le=4096,
-        title="Rollouts per round",
-        description="How many answers are sampled in one round.",
-    )
+    batch_size: AnswersPerRound = 256
     buffer_size: int = Field(
         1024,
         ge=1,
@@ -56,14 +50,7 @@ class RoundConfig(Frozen):
         title="Replay buffer",
         description="How many rollouts of earlier rounds are kept for the discriminator.",
     )
-    max_new_tokens: int = Field(
-        64,
-        ge=1,
-        le=4096,
-        title="Longest rollout",
-        json_schema_extra={"unit": "tokens"},
-        description="A rollout ends after this many standing tokens even without the stop token.",
-    )
+    max_new_tokens: LongestAnswer = 64
 
     @property
     def temperature(self) -> float:

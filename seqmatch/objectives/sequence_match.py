@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from seqmatch.divergences import Divergence, divergences_of, get_divergence
-from seqmatch.divergences.alpha_family import DEFAULT_ORDER, MAXIMUM_ORDER, MINIMUM_ORDER
+from seqmatch.divergences.alpha_family import DEFAULT_ORDER
 from seqmatch.errors import ConfigError, UnknownNameError
-from seqmatch.objectives.base import CorruptionConfig, Frozen, RolloutConfig
+from seqmatch.objectives.base import (
+    CorruptionConfig,
+    DivergenceOrder,
+    Frozen,
+    LearntBackspace,
+    RolloutConfig,
+)
 from seqmatch.objectives.implied_rewards import ImpliedRewards
 from seqmatch.objectives.schedule import Alpha, Discount, FinalBeta, WarmupFraction
 from seqmatch.objectives.temporal_difference import (
@@ -42,22 +48,10 @@ class SequenceMatchConfig(Frozen):
         description="What is minimised between the occupancy measures of policy and demonstrator.",
         json_schema_extra=_list_divergences,
     )
-    divergence_order: float = Field(
-        DEFAULT_ORDER,
-        ge=MINIMUM_ORDER,
-        le=MAXIMUM_ORDER,
-        title="Order",
-        description="Of the alpha family: 0 is forward KL, 1/2 squared Hellinger, 1 reverse KL, "
-        "2 Pearson's chi-square. Other divergences ignore it.",
-    )
+    divergence_order: DivergenceOrder = DEFAULT_ORDER
     alpha: Alpha = 0.01
     discount: Discount = 0.998
-    backspace: bool = Field(
-        True,
-        title="Backspace action",
-        description="Let the policy take back its last token; demonstrations get mistakes and "
-        "the backspaces that undo them.",
-    )
+    backspace: LearntBackspace = True
     corruption: CorruptionConfig = CorruptionConfig()
     rollouts: RolloutConfig = RolloutConfig()
     warmup_fraction: WarmupFraction = 0.4
