@@ -241,7 +241,9 @@ def test_each_objective_shows_its_own_fields_and_says_what_is_wrong(
     page = visit(f"{pages_address}/train")
     expect(page.locator("#train-divergence-card")).to_contain_text("close to discounted likelihood")
     page.locator("#train-objective-divergence input").click()
-    expect(page.get_by_role("option", name="Total variation")).to_have_count(0)
+    page.get_by_role("option", name="Total variation").click()
+    expect(page.locator("#train-objective-divergence")).to_contain_text("not for SequenceMatch")
+    page.locator("#train-objective-divergence input").click()
     page.get_by_role("option", name="Alpha family").click()
     order = page.locator("#train-objective-divergence_order")
     order.locator("input").fill("7")
@@ -260,3 +262,22 @@ def test_each_objective_shows_its_own_fields_and_says_what_is_wrong(
     page.locator("#train-adapter-kind").get_by_label("LoRA adapter").check()
     expect(page.locator("#train-adapter-kind")).to_contain_text("starts from random weights")
     expect(page.locator("#train-problems")).to_contain_text("starts from random weights")
+
+
+def test_an_adversarial_run_says_what_it_needs_and_what_has_no_meaning(
+    visit: Visit, pages_address: str
+) -> None:
+    page = visit(f"{pages_address}/train")
+    page.locator("#train-objective-kind input[value=adversarial]").check()
+    expect(page.locator("#train-divergence-card")).to_contain_text("AIRL")
+    estimate, problems = page.locator("#train-estimate"), page.locator("#train-problems")
+    expect(estimate).to_contain_text("256 answers every 4 steps")
+    expect(estimate).to_contain_text("a few percent of the step")
+    page.locator("#train-advanced button").first.click()
+    page.locator("#train-objective-policy_step-baseline input[value=grpo]").check()
+    expect(problems).to_contain_text("each action has a return of its own")
+    page.locator("#train-objective-level input[value=trajectory]").check()
+    expect(problems).not_to_contain_text("return of its own")
+    expect(page.locator("#train-objective-discount")).to_be_hidden()
+    page.locator("#train-objective-discriminator-backbone input[value=adapter]").check()
+    expect(problems).to_contain_text("nothing is frozen")
