@@ -51,10 +51,18 @@ class BatchTerms:
     metrics: dict[str, float]
 
 
+@dataclass(frozen=True)
+class RoundFindings:
+    """What was found for the answers of a batch, however it goes through the policy."""
+
+    advantages: "Float[Tensor, 'batch time'] | None"
+    metrics: dict[str, float]
+
+
 Complete = Callable[[Sequence[SeenPass]], BatchTerms]
 
 
-def terms_of_round(
+def findings_of_round(
     seen: Sequence[SeenPass],
     *,
     policy: Policy,
@@ -63,8 +71,8 @@ def terms_of_round(
     player: DiscriminatorPlayer | None,
     older: Sequence[SeenPass],
     step: int,
-) -> BatchTerms:
-    """Returns what the loss needs of a batch whose rollouts are answers of a round.
+) -> RoundFindings:
+    """Returns what the answers of a batch are worth, and what is reported.
 
     A discriminator learns from the batch first and is asked afterwards.
 
@@ -95,7 +103,14 @@ def terms_of_round(
         groups = torch.arange(len(answers), device=returns.device) // answers_per_prompt(objective)
         is_whole = adversarial is not None and adversarial.level == "trajectory"
         advantages = advantages_of(returns, is_action, groups, settings, is_whole=is_whole)
-    return BatchTerms(_per_pass(seen, answers, advantages), metrics)
+    return RoundFindings(advantages, metrics)
+
+
+def terms_of_passes(
+    seen: Sequence[SeenPass], answers: Sequence[RoundAnswer], found: RoundFindings
+) -> BatchTerms:
+    """Returns what was found as the terms of these passes of the batch."""
+    return BatchTerms(_per_pass(seen, answers, found.advantages), found.metrics)
 
 
 def adversarial_returns(
@@ -163,12 +178,17 @@ def _per_pass(
             },
         )
         if advantages is not None:
-            rollouts["advantages"] = advantages[at - len(here) : at, : chosen.shape[1]]
+            rollouts["advantages"] = _as_wide(advantages[at - len(here) : at], chosen.shape[1])
         data = _filled(
             chosen, {"old_log_probs": [answer.demonstration_log_probs for answer in here]}
         )
         found.append(PassTerms(data, rollouts))
     return found
+
+
+def _as_wide(rows: Tensor, width: int) -> Tensor:
+    """Rows cut or padded with 0 to a width; what is cut off stands beyond their last action."""
+    return pad(rows[:, :width], (0, max(width - rows.shape[1], 0)))
 
 
 def _filled(like: Tensor, rows: dict[str, list[Numbers]]) -> dict[str, Tensor]:

@@ -83,9 +83,11 @@ def is_sampling_due(config: RunConfig, state: TrainState) -> bool:
     num_steps = config.optimization.num_steps
     if rollouts is None or not needs_rollouts(config.objective, state.step, num_steps):
         return False
-    has_some = state.round is not None if in_rounds(config.objective) else len(state.buffer) > 0
-    # A round from before the reference knows nothing of it.
-    return not has_some or state.step % rollouts.every == 0 or _lacks_reference(config, state)
+    if in_rounds(config.objective):
+        has_some = state.round is not None and not _lacks_reference(config, state, state.round)
+    else:
+        has_some = len(state.buffer) > 0
+    return not has_some or state.step % rollouts.every == 0
 
 
 def refresh_rollouts(
@@ -104,7 +106,6 @@ def refresh_rollouts(
     if settings is None:
         _refresh_buffer(config, rows, state, should_stop)
         return
-    hold_reference(config, state)
     fresh = sample_round(
         state.policy,
         rows.train,
@@ -117,6 +118,7 @@ def refresh_rollouts(
     )
     if should_stop():
         return
+    hold_reference(config, state)
     fresh = _told_of(fresh, config, rows, state, PASSES_WITHOUT_GRADIENT * max_positions)
     if state.round is not None and _history_share(config):
         state.buffer.add(state.round.trajectories())
@@ -124,14 +126,25 @@ def refresh_rollouts(
 
 
 def hold_reference(config: RunConfig, state: TrainState) -> None:
-    """Keeps the policy as it is at the end of the imitation warm-up, where it is needed later."""
-    if _lacks_reference(config, state):
+    """Keeps the policy as it is at the end of the imitation warm-up, where it is needed later.
+
+    A run that is prolonged may find itself in its warm-up again; the end of that one counts.
+    """
+    if not has_reference(config.objective) or not _matches(config, state):
+        state.reference = None
+    elif state.reference is None:
         state.reference = HeldWeights(state.policy)
 
 
-def _lacks_reference(config: RunConfig, state: TrainState) -> bool:
-    beta = imitation_weight(config.objective, state.step, config.optimization.num_steps)
-    return state.reference is None and beta < 1.0 and has_reference(config.objective)
+def _lacks_reference(config: RunConfig, state: TrainState, held: Round) -> bool:
+    """True where the loss asks for the reference, and the round is from before it."""
+    is_asked = has_reference(config.objective) and _matches(config, state)
+    return is_asked and not all(answer.reference_log_probs for answer in held.answers)
+
+
+def _matches(config: RunConfig, state: TrainState) -> bool:
+    """True where the loss of this step is more than imitation."""
+    return imitation_weight(config.objective, state.step, config.optimization.num_steps) < 1.0
 
 
 def older_answers(config: RunConfig, state: TrainState, num_fresh: int) -> list[Trajectory]:

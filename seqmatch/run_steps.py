@@ -26,7 +26,13 @@ from seqmatch.objectives.dispatch import imitation_weight, reward_scale, stops_o
 from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
 from seqmatch.policy import save_policy
 from seqmatch.reporting import Control, Reporter
-from seqmatch.round_terms import BatchTerms, Complete, terms_of_round
+from seqmatch.round_terms import (
+    BatchTerms,
+    Complete,
+    RoundFindings,
+    findings_of_round,
+    terms_of_passes,
+)
 from seqmatch.run_batches import (
     PASSES_WITHOUT_GRADIENT,
     Batch,
@@ -274,6 +280,7 @@ class TrainingRun:
     def _gradients(self, batch: Batch, beta: float) -> BatchLoss:
         """The gradients of a batch; where the accelerator's memory is short, in smaller passes."""
         state = self.state
+        complete = self._complete(batch) if batch.answers else None
         while True:
             try:
                 return accumulate_gradients(
@@ -284,7 +291,7 @@ class TrainingRun:
                     beta=beta,
                     max_positions=self.max_positions,
                     target=state.target,
-                    complete=self._complete(batch) if batch.answers else None,
+                    complete=complete,
                 )
             except torch.OutOfMemoryError:
                 state.optimizer.zero_grad(set_to_none=True)
@@ -305,19 +312,23 @@ class TrainingRun:
 
     def _complete(self, batch: Batch) -> Complete:
         """What a batch of a round needs between the policy's forward pass and its loss."""
-        state, positions = self.state, PASSES_WITHOUT_GRADIENT * self.max_positions
+        state = self.state
+        found: RoundFindings | None = None
 
         def complete(seen: Sequence[SeenPass]) -> BatchTerms:
-            older = older_answers(self.config, state, len(batch.answers))
-            return terms_of_round(
-                seen,
-                policy=state.policy,
-                objective=self.config.objective,
-                answers=batch.answers,
-                player=state.player,
-                older=seen_without_gradient(state.policy, older, positions),
-                step=state.step,
-            )
+            nonlocal found
+            if found is None:  # once a step: a batch that memory cuts again teaches nothing twice
+                older = older_answers(self.config, state, len(batch.answers))
+                found = findings_of_round(
+                    seen,
+                    policy=state.policy,
+                    objective=self.config.objective,
+                    answers=batch.answers,
+                    player=state.player,
+                    older=seen_without_gradient(state.policy, older, self.max_positions),
+                    step=state.step,
+                )
+            return terms_of_passes(seen, batch.answers, found)
 
         return complete
 

@@ -40,7 +40,7 @@ def held_out_metrics(
     )
     of_data, of_rollouts = (np.asarray(h.double()) for h in sides)
     bins = calibration_bins(of_data, of_rollouts)
-    return {
-        "discriminator/held_out_auc": float(auc(data, rollouts)),
-        "discriminator/calibration_error": calibration_error(bins),
-    }
+    found = {"discriminator/held_out_auc": float(auc(data, rollouts))}
+    if discriminator.config.loss != "bradley_terry_deviations":  # there h is no log ratio
+        found["discriminator/calibration_error"] = calibration_error(bins)
+    return found

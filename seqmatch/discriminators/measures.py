@@ -13,7 +13,10 @@ def hit_rates(
     data: WeightedScores, rollouts: WeightedScores
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Computes the shares of either side that the sign of h gets right; h = 0 is half."""
-    return data.mean((data.h.sign() + 1) / 2), rollouts.mean((1 - rollouts.h.sign()) / 2)
+    of_data = data.mean((data.h.sign() + 1) / 2)
+    of_rollouts = rollouts.mean((1 - rollouts.h.sign()) / 2)
+    # Weights sum to 1 up to rounding.
+    return of_data.clamp(0.0, 1.0), of_rollouts.clamp(0.0, 1.0)
 
 
 @torch.no_grad()

@@ -1,9 +1,8 @@
 """The scalar head that gives h(s_t, a_t) at every action.
 
 h at time t is a function of (s_t, a_t) alone and therefore causal; at the stop token it is the
-score of the whole answer, and its increments are log-ratios of single actions. A second LoRA
-adapter on the base model, with features that stand still, is not built: docs/method.md,
-"Discriminator", says what it would cost.
+score of the whole answer, and its increments are log-ratios of single actions. What it reads is
+`beside_policy`'s matter.
 """
 
 from __future__ import annotations

@@ -124,6 +124,7 @@ class DiscriminatorPlayer:
             The `discriminator/` metrics of this step.
         """
         self.discriminator.head.train()
+        self.optimizer.zero_grad(set_to_none=True)  # of a pass that memory did not suffice for
         features: list[PairFeatures] = []
         told: dict[str, float] = {}
         num_taken = 0
@@ -132,9 +133,10 @@ class DiscriminatorPlayer:
                 features = [self._read(policy, one) for one in (*passes, *older)]
             sides = self._sides(features, [*passes, *older])
             loss = self._loss(sides, child_seed(self.seed, "penalty", step, update))
+            measured = self._measured(sides)
             if not told:
-                told = _verdict(sides) | {"discriminator/loss": float(loss.detach())}
-            now = float(accuracy(sides.data, sides.rollouts))
+                told = _verdict(*measured) | {"discriminator/loss": float(loss.detach())}
+            now = float(accuracy(*measured))
             if may_update(now, self.config.gate) and self._update(loss, sides):
                 num_taken += 1
         return told | {"discriminator/updates": num_taken / self.config.updates}
@@ -194,6 +196,21 @@ class DiscriminatorPlayer:
             torch.cat(written) if written else torch.empty(0),
             torch.cat(answered) if answered else torch.empty(0),
             _pairs_of(log_deviations),
+        )
+
+    def _measured(self, sides: _Sides) -> tuple[WeightedScores, WeightedScores]:
+        """The sides as accuracy and flags see them: with 0 where h says nothing.
+
+        Losses on pairs leave h open up to a constant; there 0 is the middle between the means of
+        both sides, so that the sign of h is which side a pair would call it.
+        """
+        if not self.config.loss.startswith("bradley_terry"):
+            return sides.data, sides.rollouts
+        data, rollouts = sides.data, sides.rollouts
+        middle = ((data.mean(data.h) + rollouts.mean(rollouts.h)) / 2).detach()
+        return (
+            WeightedScores(data.h - middle, data.weights),
+            WeightedScores(rollouts.h - middle, rollouts.weights),
         )
 
     def _weighted(
@@ -305,13 +322,13 @@ def _pairs_of(parts: Sequence[tuple[Tensor, Tensor]]) -> Pairs:
 
 
 @torch.no_grad()
-def _verdict(sides: _Sides) -> dict[str, float]:
-    of_data, of_rollouts = hit_rates(sides.data, sides.rollouts)
+def _verdict(data: WeightedScores, rollouts: WeightedScores) -> dict[str, float]:
+    of_data, of_rollouts = hit_rates(data, rollouts)
     return {
         "discriminator/accuracy_data": float(of_data),
         "discriminator/accuracy_rollouts": float(of_rollouts),
-        "discriminator/auc": float(auc(sides.data, sides.rollouts)),
-        "discriminator/entropy": float(verdict_entropy(sides.data, sides.rollouts)),
-        "discriminator/score_data": float(sides.data.mean(sides.data.h)),
-        "discriminator/score_rollouts": float(sides.rollouts.mean(sides.rollouts.h)),
+        "discriminator/auc": float(auc(data, rollouts)),
+        "discriminator/entropy": float(verdict_entropy(data, rollouts)),
+        "discriminator/score_data": float(data.mean(data.h)),
+        "discriminator/score_rollouts": float(rollouts.mean(rollouts.h)),
     }

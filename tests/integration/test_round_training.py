@@ -13,7 +13,9 @@ from seqmatch.discriminators.files import load_discriminator
 from seqmatch.gradients import accumulate_gradients
 from seqmatch.metrics import METRICS
 from seqmatch.policy import load_saved_policy
+from seqmatch.run_batches import is_sampling_due, refresh_rollouts
 from seqmatch.run_start import begin
+from seqmatch.run_steps import TrainingRun
 from tests.short_runs import DEMONSTRATIONS, SHA, Killed, Recorder, config_short, train_short
 
 ROUNDS = {"every": 3, "batch_size": 8, "buffer_size": 20, "max_new_tokens": 4}
@@ -158,3 +160,59 @@ def test_several_passes_give_the_gradient_of_one(kind: str, tmp_path: Path) -> N
     close = 2e-2 if run.state.player else 1e-4
     for name, gradient in of_whole.items():
         torch.testing.assert_close(of_parts[name], gradient, rtol=0.0, atol=close * scale)
+
+
+def _begun(kind: str, folder: Path, step: int) -> TrainingRun:
+    run = begin(
+        config_short(changes(kind)),
+        DEMONSTRATIONS,
+        run_dir=folder,
+        models_dir=folder,
+        allowed_models=(),
+        reporter=Recorder(),
+        dataset_sha256=SHA,
+        metrics_csv=None,
+    )
+    run.state.step = step
+    run.refresh_rollouts()
+    return run
+
+
+def test_a_stop_while_the_first_judged_round_is_sampled_changes_nothing(tmp_path: Path) -> None:
+    """At the end of the imitation warm-up a round and the reference come together or not at all."""
+    run = _begun("token", tmp_path, step=4)
+    before = run.state.round
+    assert before is not None
+    assert before.answers[0].reference_log_probs == ()
+    run.state.step = 5
+
+    refresh_rollouts(run.config, run.rows, run.state, run.max_positions, lambda: True)
+    assert run.state.reference is None
+    assert run.state.round is before
+    assert is_sampling_due(run.config, run.state)
+
+    run.refresh_rollouts()
+    assert run.state.reference is not None
+    assert run.state.round is not None
+    assert all(answer.reference_log_probs for answer in run.state.round.answers)
+    run.update(run.draw_batch())
+
+
+def test_a_batch_that_is_cut_again_teaches_the_discriminator_once(tmp_path: Path) -> None:
+    run = _begun("token", tmp_path, step=9)
+    batch = run.draw_batch()
+    complete, losses = run._complete(batch), []
+    for positions in (10_000, 100):
+        found = accumulate_gradients(
+            run.state.policy,
+            run.config.objective,
+            batch.demonstrated,
+            batch.replayed,
+            beta=0.4,
+            max_positions=positions,
+            complete=complete,
+        )
+        losses.append(found.loss)
+    assert run.state.player is not None
+    assert run.state.player.num_updates == 2  # those of one step
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
