@@ -132,10 +132,12 @@ def _expect_the_stored_adapter(page: Page, store: RunStore, run_id: str, folder:
 
 def _expect_answers_that_a_reload_shows_again(page: Page, site: str, run_id: str) -> None:
     compare(page, site, [run_id], ["12+34=", "55+66="])
-    columns = page.locator("#compare-columns").inner_text()
+    answers = page.locator("#compare-columns section")
+    shown = answers.all_inner_texts()
     page.reload()
     expect(page.locator("#compare-status")).to_contain_text("8 answers. The address")
-    assert page.locator("#compare-columns").inner_text() == columns
+    assert len(shown) == 2
+    expect(answers).to_have_text(shown, use_inner_text=True)
     assert re.search(r"comparison=\w+", page.url)
 
 

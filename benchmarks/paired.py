@@ -1,0 +1,164 @@
+"""Side-by-side measurement: paired ratios with an interval and an A/A control.
+
+Variants run interleaved, in an order that rotates, so that what else the machine does falls on all
+of them. A ratio is the median over rounds of this round's time over the baseline's of the same
+round; its interval is a 95 % bootstrap over rounds. The baseline runs twice in each round: the
+ratio of the two is the A/A control, and a figure whose control leaves [0.95, 1.05] is marked as
+not to be trusted. Times are CPU seconds of this process (wall seconds on a GPU, synchronised).
+"""
+
+import gc
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+CONTROL = "baseline again"
+TRUSTED = (0.95, 1.05)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One variant's time over the baseline's."""
+
+    median: float
+    low: float
+    high: float
+    """95 % interval of the median."""
+    seconds: float
+    """Median time of the variant itself."""
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table of docs/performance.md."""
+
+    row: str
+    """Of the target table, for example "2"."""
+    what: str
+    measured: str
+    goal: str
+    is_met: bool | None
+    """None where there is no goal for this machine."""
+    equality: str
+    """What was checked to be equal in the same run, and how far it was off."""
+    control: float | None = None
+    """The A/A control; None where nothing was timed."""
+
+    @property
+    def is_trusted(self) -> bool:
+        """False where the machine was too noisy for this figure."""
+        return self.control is None or TRUSTED[0] <= self.control <= TRUSTED[1]
+
+    def line(self) -> str:
+        """The row in Markdown."""
+        verdict = {True: "met", False: "**missed**", None: "no goal here"}[self.is_met]
+        control = "" if self.control is None else f"{self.control:.2f}"
+        if not self.is_trusted:
+            verdict, control = "noisy: " + verdict, f"{control} (!)"
+        cells = (self.row, self.what, self.measured, self.goal, verdict, control, self.equality)
+        return f"| {' | '.join(cells)} |"
+
+
+HEADER = (
+    "| row | what | measured | goal | verdict | A/A | checked equal in the same run |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def compare(
+    variants: Mapping[str, Callable[[], object]],
+    baseline: str,
+    *,
+    rounds: int = 9,
+    warm_up: int = 2,
+    seed: int = 0,
+) -> dict[str, Ratio]:
+    """Times variants side by side; returns each one's ratio to the baseline.
+
+    Args:
+        variants: What is timed, by name; each call does the same work.
+        baseline: The name of the denominator. It is also timed a second time, as `CONTROL`.
+        rounds: Paired repetitions, at least 3.
+        warm_up: Calls of each variant that are not counted.
+        seed: Of the bootstrap.
+    """
+    timed = {**variants, CONTROL: variants[baseline]}
+    names = list(timed)
+    for _ in range(warm_up):
+        for name in names:
+            timed[name]()
+    seconds = {name: np.zeros(rounds) for name in names}
+    for number in range(rounds):
+        start = number % len(names)
+        for name in names[start:] + names[:start]:
+            seconds[name][number] = _timed(timed[name])
+    rng = np.random.default_rng(seed)
+    return {name: _ratio(seconds[name], seconds[baseline], rng) for name in names}
+
+
+def control_of(ratios: Mapping[str, Ratio]) -> float:
+    """Returns the A/A control of a comparison."""
+    return ratios[CONTROL].median
+
+
+def peak_bytes(module: str, *arguments: str) -> int:
+    """Runs a benchmark module in a process of its own and returns the integer that it prints last.
+
+    For figures of memory: the peak of a process never falls, so each variant has its own.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
+    return int(done.stdout.split()[-1])
+
+
+def machine() -> str:
+    """Returns what the figures were measured on, in one line."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return (
+        f"{os.cpu_count()} {platform.machine()} cores, {torch.get_num_threads()} torch thread(s)"
+        f"{gpu}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def show(figures: Iterable[Figure]) -> list[Figure]:
+    """Prints figures as they come, as a table; returns them."""
+    print(machine(), "", HEADER, sep="\n", flush=True)
+    found = []
+    for figure in figures:
+        print(figure.line(), flush=True)
+        found.append(figure)
+    return found
+
+
+def _timed(work: Callable[[], object]) -> float:
+    on_gpu = torch.cuda.is_available()
+    clock = time.perf_counter if on_gpu else time.process_time
+    gc.collect()
+    gc.disable()
+    try:
+        if on_gpu:
+            torch.cuda.synchronize()
+        began = clock()
+        work()
+        if on_gpu:
+            torch.cuda.synchronize()
+        return clock() - began
+    finally:
+        gc.enable()
+
+
+def _ratio(own: np.ndarray, baseline: np.ndarray, rng: np.random.Generator) -> Ratio:
+    ratios = own / baseline
+    drawn = rng.choice(ratios, size=(2000, len(ratios)))
+    low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])
+    return Ratio(float(np.median(ratios)), float(low), float(high), float(np.median(own)))

@@ -1,0 +1,61 @@
+"""Every figure of docs/performance.md in one command: `python -m benchmarks.table`.
+
+Prints the table as it grows; `--write` puts it into docs/performance.md between its two marks, with
+date, machine and commit. `--only head decoding` runs some of the modules.
+"""
+
+import argparse
+import datetime
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+
+from benchmarks.paired import HEADER, Figure, machine, show
+
+MODULES: tuple[str, ...] = ()
+"""Each has `figures() -> Iterator[Figure]`."""
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+
+
+def figures(modules: Iterable[str]) -> Iterator[Figure]:
+    """Measures, one module after the other."""
+    for name in modules:
+        yield from importlib.import_module(f"benchmarks.{name}").figures()
+
+
+def written(page: str, found: Iterable[Figure]) -> str:
+    """Returns the page with a new table between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    rows = [HEADER, *(figure.line() for figure in found)]
+    today = datetime.date.today().isoformat()
+    words = f"Measured {today} at commit {_commit()}: {machine()}."
+    return "\n".join([before + BEGIN, words, "", *rows, "", END + after])
+
+
+def main() -> int:
+    """Measures, prints, and writes where it is asked to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=MODULES, default=MODULES)
+    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found = show(figures(given.only))
+    if given.write:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
+    return 0
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PAGE.parent, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
