@@ -80,19 +80,19 @@ def findings_of_round(
         seen: The passes of the batch, in order.
         policy: The policy.
         objective: The objective.
-        answers: The rollouts of the batch, in order, passes together.
+        answers: The rollouts of the batch, in its order.
         player: The discriminator, where the objective has one.
         older: Answers of earlier rounds, for the discriminator alone.
         step: The optimiser step.
     """
     metrics: dict[str, float] = {}
     settings = policy_step_config(objective)
-    is_action = _together([one.values.is_action[len(one.demonstrated) :] for one in seen])
+    is_action = _in_order([one.values.is_action[len(one.demonstrated) :] for one in seen], seen)
     returns: Tensor | None = None
     adversarial = adversarial_config(objective)
     if adversarial is not None and player is not None:
         metrics |= player.learn(policy, seen, older, step)
-        h = _together(player.judge(policy, seen))
+        h = _in_order(player.judge(policy, seen), seen)
         returns = adversarial_returns(h, is_action, adversarial)
     elif settings is not None:
         like = seen[0].values.chosen_q.new_empty(is_action.shape)
@@ -164,12 +164,10 @@ def advantages_of(
 def _per_pass(
     seen: Sequence[SeenPass], answers: Sequence[RoundAnswer], advantages: Tensor | None
 ) -> list[PassTerms]:
-    found, at = [], 0
-    for one in seen:
+    found = []
+    for one, places in zip(seen, answer_places(seen), strict=True):
         chosen = one.values.chosen_q
-        rows = len(one.demonstrated)
-        here = answers[at : at + len(chosen) - rows]
-        at += len(here)
+        here = [answers[place] for place in places]
         rollouts = _filled(
             chosen,
             {
@@ -178,7 +176,7 @@ def _per_pass(
             },
         )
         if advantages is not None:
-            rollouts["advantages"] = _as_wide(advantages[at - len(here) : at], chosen.shape[1])
+            rollouts["advantages"] = _as_wide(advantages[places], chosen.shape[1])
         data = _filled(
             chosen, {"old_log_probs": [answer.demonstration_log_probs for answer in here]}
         )
@@ -196,8 +194,21 @@ def _filled(like: Tensor, rows: dict[str, list[Numbers]]) -> dict[str, Tensor]:
     return {name: padded(each, like) for name, each in rows.items() if any(each)}
 
 
-def _together(parts: Sequence[Tensor]) -> Tensor:
-    """Rows of all passes, padded to the longest."""
+def answer_places(seen: Sequence[SeenPass]) -> list[list[int]]:
+    """Returns, for each pass, which of the batch's answers stand in its rows."""
+    num_data = sum(len(one.demonstrated) for one in seen)
+    found = []
+    for one in seen:
+        rows = len(one.demonstrated)
+        places = range(len(one.batch.labels)) if one.places is None else one.places
+        found.append([place - num_data for place in places[rows:]])
+    return found
+
+
+def _in_order(parts: Sequence[Tensor], seen: Sequence[SeenPass]) -> Tensor:
+    """Rows of the answers of all passes, padded to the longest, in the order of the batch."""
     width = max(part.shape[1] for part in parts)
     padded_parts: list[Any] = [pad(part, (0, width - part.shape[1])) for part in parts]
-    return torch.cat(padded_parts)
+    places = [place for each in answer_places(seen) for place in each]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    return torch.cat(padded_parts)[order]

@@ -101,12 +101,11 @@ class TrainingRun:
         if not is_sampling_due(self.config, self.state):
             return Control.GO_ON
         self.reporter.phase("sampling rollouts")
-        started = time.perf_counter()
         question = Question(self.ask)
-        refresh_rollouts(
-            self.config, self.rows, self.state, self.max_positions, question.is_asked_to_stop
-        )
-        self.throughput.add_sampling(time.perf_counter() - started)
+        with self.throughput.phases.during("rollout"):
+            refresh_rollouts(
+                self.config, self.rows, self.state, self.max_positions, question.is_asked_to_stop
+            )
         self.reporter.phase("training")
         if question.answer is Control.GO_ON:
             self._raise(flags_of_round(self.config, self.state))
@@ -114,7 +113,8 @@ class TrainingRun:
 
     def draw_batch(self) -> Batch:
         """Returns the next batch: demonstrations, and rollouts where the step needs some."""
-        return draw_batch(self.config, self.rows, self.state, self.max_positions)
+        with self.throughput.phases.during("data"):
+            return draw_batch(self.config, self.rows, self.state, self.max_positions)
 
     def update(self, batch: Batch) -> None:
         """Takes one optimiser step on a batch, or skips it where a number is not finite.
@@ -126,17 +126,18 @@ class TrainingRun:
         beta = imitation_weight(config.objective, state.step, config.optimization.num_steps)
         found = self._gradients(batch, beta)
         learning_rate = learning_rate_at(state.num_updates, config.optimization)
-        outcome = apply_gradients(
-            state.optimizer, found.loss, learning_rate, config.optimization.max_grad_norm
-        )
+        with self.throughput.phases.during("optimiser"):
+            outcome = apply_gradients(
+                state.optimizer, found.loss, learning_rate, config.optimization.max_grad_norm
+            )
+            if outcome.is_finite and state.target is not None:
+                state.target.follow(state.policy)
         self._raise(flags_of_terms(state, found.terms))
         state.step += 1
         self.throughput.add_step(found.num_positions)
         if not outcome.is_finite:
             self._count_skipped_step(found.loss, outcome.grad_norm)
             return
-        if state.target is not None:
-            state.target.follow(state.policy)
         numbers = {**found.terms, "train/loss": found.loss, "train/grad_norm": outcome.grad_norm}
         numbers |= {"train/learning_rate": learning_rate, "train/beta": beta}
         if state.policy.space.has_backspace:
@@ -167,7 +168,8 @@ class TrainingRun:
 
     def ask(self) -> Control:
         """Tells the owner how far the run is, and returns what to do next."""
-        answer = self.reporter.progress(self.state.step, self.config.optimization.num_steps)
+        with self.throughput.phases.during("logging"):
+            answer = self.reporter.progress(self.state.step, self.config.optimization.num_steps)
         ends_itself = answer is Control.GO_ON and self.is_flagged
         return Control.STOP_AND_SAVE if ends_itself else answer
 
@@ -179,20 +181,23 @@ class TrainingRun:
             return Control.GO_ON
         self.reporter.phase("evaluating")
         question = Question(self.ask)
-        found = evaluate(
-            state.policy,
-            self.rows.held_out.first(config.evaluation.num_prompts),
-            config.evaluation,
-            reward_scale(config.objective),
-            max_positions=PASSES_WITHOUT_GRADIENT * self.max_positions,
-            seed=child_seed(config.seed, "evaluation"),
-            should_stop=question.is_asked_to_stop,
-            with_rollouts=state.step > 0,
-            eyes=self.eyes,
-        )
+        with self.throughput.phases.during("evaluation"):
+            found = evaluate(
+                state.policy,
+                self.rows.held_out.first(config.evaluation.num_prompts),
+                config.evaluation,
+                reward_scale(config.objective),
+                max_positions=PASSES_WITHOUT_GRADIENT * self.max_positions,
+                seed=child_seed(config.seed, "evaluation"),
+                should_stop=question.is_asked_to_stop,
+                with_rollouts=state.step > 0,
+                eyes=self.eyes,
+            )
+            is_whole = question.answer is Control.GO_ON
+            verdict = self._held_out_verdict(found) if is_whole else {}
         self.reporter.phase("training")
-        if question.answer is Control.GO_ON:
-            self._report({**found.metrics, **self._held_out_verdict(found)})
+        if is_whole:
+            self._report({**found.metrics, **verdict})
             self.reporter.samples(state.step, found.traces[: config.evaluation.num_samples])
             state.evaluated_step = state.step
             self._raise(flags_of_evaluation(state, found.metrics))
@@ -225,12 +230,15 @@ class TrainingRun:
         self.reporter.phase("saving a checkpoint")
         self.reporter.flush()
         try:
-            publish(
-                self.run_dir / "checkpoints",
-                self.state.step,
-                lambda folder: write_state(self.state, self.config, self.dataset_sha256, folder),
-                keep=self.config.checkpoints.keep,
-            )
+            with self.throughput.phases.during("checkpoint"):
+                publish(
+                    self.run_dir / "checkpoints",
+                    self.state.step,
+                    lambda folder: write_state(
+                        self.state, self.config, self.dataset_sha256, folder
+                    ),
+                    keep=self.config.checkpoints.keep,
+                )
             self.num_failed_saves = 0
         except (OSError, CheckpointError) as error:
             self.num_failed_saves += 1
@@ -273,9 +281,10 @@ class TrainingRun:
         return self.state.step >= self.config.optimization.num_steps
 
     def _report(self, values: dict[str, float]) -> None:
-        self.reported.add(self.state.step, values)
-        self.state.latest.update(values)
-        self.reporter.metrics(self.state.step, values)
+        with self.throughput.phases.during("logging"):
+            self.reported.add(self.state.step, values)
+            self.state.latest.update(values)
+            self.reporter.metrics(self.state.step, values)
 
     def _gradients(self, batch: Batch, beta: float) -> BatchLoss:
         """The gradients of a batch; where the accelerator's memory is short, in smaller passes."""
@@ -292,6 +301,7 @@ class TrainingRun:
                     max_positions=self.max_positions,
                     target=state.target,
                     complete=complete,
+                    phases=self.throughput.phases,
                 )
             except torch.OutOfMemoryError:
                 state.optimizer.zero_grad(set_to_none=True)
@@ -319,15 +329,16 @@ class TrainingRun:
             nonlocal found
             if found is None:  # once a step: a batch that memory cuts again teaches nothing twice
                 older = older_answers(self.config, state, len(batch.answers))
-                found = findings_of_round(
-                    seen,
-                    policy=state.policy,
-                    objective=self.config.objective,
-                    answers=batch.answers,
-                    player=state.player,
-                    older=seen_without_gradient(state.policy, older, self.max_positions),
-                    step=state.step,
-                )
+                with self.throughput.phases.during("discriminator"):
+                    found = findings_of_round(
+                        seen,
+                        policy=state.policy,
+                        objective=self.config.objective,
+                        answers=batch.answers,
+                        player=state.player,
+                        older=seen_without_gradient(state.policy, older, self.max_positions),
+                        step=state.step,
+                    )
             return terms_of_passes(seen, batch.answers, found)
 
         return complete

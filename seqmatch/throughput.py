@@ -1,16 +1,19 @@
-"""How fast a run goes, between two reports."""
+"""How fast a run goes and where its time goes, between two reports."""
 
 import resource
 import sys
-import time
 from collections.abc import Callable
+from typing import Any
+
+from seqmatch.phase_times import HostClock, PhaseTimes
 
 
 class Throughput:
-    """Counts steps, input positions and the seconds spent on sampling since the last `take`."""
+    """Counts steps and input positions since the last `take`, beside the seconds of the phases."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
+    def __init__(self, phases: PhaseTimes[Any] | None = None) -> None:
+        """Takes the clock of the phases; None reads the process's own."""
+        self.phases = phases or PhaseTimes(HostClock())
         self._restart()
 
     def add_step(self, num_positions: int) -> None:
@@ -18,27 +21,23 @@ class Throughput:
         self._num_steps += 1
         self._num_positions += num_positions
 
-    def add_sampling(self, seconds: float) -> None:
-        """Counts time spent on sampling rollouts."""
-        self._sampling_seconds += seconds
-
     def take(self) -> dict[str, float]:
         """Returns the metrics since the last call, and starts again."""
-        elapsed = max(self._clock() - self._started, 1e-9)
+        seconds = self.phases.take()
+        elapsed = max(sum(seconds.values()), 1e-9)
         found = {
             "system/steps_per_second": self._num_steps / elapsed,
             "system/tokens_per_second": self._num_positions / elapsed,
-            "system/rollout_seconds": self._sampling_seconds,
+            "system/rollout_seconds": seconds.get("rollout", 0.0),
             "system/memory": peak_memory_megabytes(),
+            **{f"system/share_{phase}": spent / elapsed for phase, spent in seconds.items()},
         }
         self._restart()
         return found
 
     def _restart(self) -> None:
-        self._started = self._clock()
         self._num_steps = 0
         self._num_positions = 0
-        self._sampling_seconds = 0.0
 
 
 def peak_memory_megabytes() -> float:

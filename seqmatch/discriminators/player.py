@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqmatch.discriminators.beside_policy import PolicyDiscriminator
+from seqmatch.discriminators.feature_rows import feature_rows, joined
 from seqmatch.discriminators.losses import binary_cross_entropy, variational_loss
 from seqmatch.discriminators.measures import accuracy, auc, hit_rates, verdict_entropy
 from seqmatch.discriminators.pair_features import PairFeatures
@@ -59,6 +60,9 @@ class SeenPass:
     batch: SinglePassBatch
     hidden: Float[Tensor, "batch slot hidden"]
     values: StateActionValues
+    places: Sequence[int] | None = None
+    """Where each row stands in the batch, demonstrations before answers; None where the pass is the
+    whole batch."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +129,14 @@ class DiscriminatorPlayer:
         """
         self.discriminator.head.train()
         self.optimizer.zero_grad(set_to_none=True)  # of a pass that memory did not suffice for
-        features: list[PairFeatures] = []
+        features: PairFeatures | None = None
+        demonstrated = _demonstrated_in_order(passes)
         told: dict[str, float] = {}
         num_taken = 0
         for update in range(self.config.updates):
-            if not features or self.discriminator.moves_by_itself:
-                features = [self._read(policy, one) for one in (*passes, *older)]
-            sides = self._sides(features, [*passes, *older])
+            if features is None or self.discriminator.moves_by_itself:
+                features = self._read_all(policy, passes, older)
+            sides = self._sides(features, demonstrated)
             loss = self._loss(sides, child_seed(self.seed, "penalty", step, update))
             measured = self._measured(sides)
             if not told:
@@ -159,43 +164,51 @@ class DiscriminatorPlayer:
     def _read(self, policy: Policy, one: SeenPass) -> PairFeatures:
         return self.discriminator.read(policy, one.batch, one.hidden, one.values)
 
-    def _sides(self, features: Sequence[PairFeatures], passes: Sequence[SeenPass]) -> _Sides:
-        num_data = sum(len(one.demonstrated) for one in passes)
-        num_rollouts = sum(len(one.batch.labels) - len(one.demonstrated) for one in passes)
-        data, rollouts, written, answered, log_deviations = [], [], [], [], []
-        has_deviation = self.config.loss == "bradley_terry_deviations"
-        for seen, one in zip(features, passes, strict=True):
-            if has_deviation:
-                h, log_deviation = self.discriminator.head.scores_and_deviations(seen)
-            else:
-                h, log_deviation = self.discriminator.head(seen), None
-            rows = len(one.demonstrated)
-            times, is_written = written_times(one.demonstrated, self.backspace_id, h.device)
-            is_answered = one.batch.is_action[rows:]
-            data.append(self._weighted(h[:rows].gather(1, times), is_written, num_data))
-            rollouts.append(self._weighted(h[rows:], is_answered, num_rollouts))
-            if log_deviation is not None:
-                log_deviations.append(
-                    (
-                        at_stop(log_deviation[:rows].gather(1, times), is_written),
-                        at_stop(log_deviation[rows:], is_answered),
-                    )
-                )
-            if self.config.gradient_penalty or self.config.r1_penalty:
-                embedded = self.discriminator.head.embedded(seen)
-                is_data = torch.zeros_like(one.batch.is_action)
-                row = torch.arange(rows, device=h.device)[:, None].expand_as(times)
-                is_data[row[is_written], times[is_written]] = True
-                is_rollout = one.batch.is_action.clone()
-                is_rollout[:rows] = False
-                written.append(embedded[is_data[one.batch.is_action]])
-                answered.append(embedded[is_rollout[one.batch.is_action]])
+    def _read_all(
+        self, policy: Policy, passes: Sequence[SeenPass], older: Sequence[SeenPass]
+    ) -> PairFeatures:
+        """The features of the batch in its own order, those of older answers behind them.
+
+        The network reads them at once, so nothing depends on how the batch was cut into passes.
+        """
+        parts = [self._read(policy, one) for one in (*passes, *older)]
+        if len(parts) == 1:
+            return parts[0]
+        order = batch_order(passes)
+        num_rows = sum(len(part.is_action) for part in parts)
+        return feature_rows(joined(parts), [*order, *range(len(order), num_rows)])
+
+    def _sides(self, features: PairFeatures, demonstrated: Sequence[Trajectory]) -> _Sides:
+        rows = len(demonstrated)
+        log_deviation = None
+        if self.config.loss == "bradley_terry_deviations":
+            h, log_deviation = self.discriminator.head.scores_and_deviations(features)
+        else:
+            h = self.discriminator.head(features)
+        times, is_written = written_times(demonstrated, self.backspace_id, h.device)
+        is_answered = features.is_action[rows:]
+        log_deviations = _no_pairs()
+        if log_deviation is not None:
+            log_deviations = _all_pairs_of(
+                at_stop(log_deviation[:rows].gather(1, times), is_written),
+                at_stop(log_deviation[rows:], is_answered),
+            )
+        written = answered = torch.empty(0)
+        if self.config.gradient_penalty or self.config.r1_penalty:
+            embedded = self.discriminator.head.embedded(features)
+            is_data = torch.zeros_like(features.is_action)
+            row = torch.arange(rows, device=h.device)[:, None].expand_as(times)
+            is_data[row[is_written], times[is_written]] = True
+            is_rollout = features.is_action.clone()
+            is_rollout[:rows] = False
+            written = embedded[is_data[features.is_action]]
+            answered = embedded[is_rollout[features.is_action]]
         return _Sides(
-            _joined(data),
-            _joined(rollouts),
-            torch.cat(written) if written else torch.empty(0),
-            torch.cat(answered) if answered else torch.empty(0),
-            _pairs_of(log_deviations),
+            self._weighted(h[:rows].gather(1, times), is_written),
+            self._weighted(h[rows:], is_answered),
+            written,
+            answered,
+            log_deviations,
         )
 
     def _measured(self, sides: _Sides) -> tuple[WeightedScores, WeightedScores]:
@@ -214,15 +227,15 @@ class DiscriminatorPlayer:
         )
 
     def _weighted(
-        self, h: Float[Tensor, "batch time"], is_action: Bool[Tensor, "batch time"], num_rows: int
+        self, h: Float[Tensor, "batch time"], is_action: Bool[Tensor, "batch time"]
     ) -> WeightedScores:
-        """One pass's share of a side; the weights of all passes sum to 1."""
-        rows = torch.full((len(h),), 1.0 / max(num_rows, 1), device=h.device)
+        """One side, flat; its weights sum to 1."""
+        rows = torch.full((len(h),), 1.0 / max(len(h), 1), device=h.device)
         if self.objective.level == "trajectory":
             weights = trajectory_weights(is_action, rows)
         else:
             weights = token_weights(is_action, self.objective.discount, rows)
-        return WeightedScores(h, weights)
+        return WeightedScores(h.flatten(), weights.flatten())
 
     def _loss(self, sides: _Sides, seed: int) -> Float[Tensor, ""]:
         config = self.config
@@ -297,11 +310,23 @@ def written_times(
     return times.to(device), exists.to(device)
 
 
-def _joined(parts: Sequence[WeightedScores]) -> WeightedScores:
-    return WeightedScores(
-        torch.cat([part.h.flatten() for part in parts]),
-        torch.cat([part.weights.flatten() for part in parts]),
-    )
+def batch_order(passes: Sequence[SeenPass]) -> list[int]:
+    """Returns which row of the passes, one after the other, stands at each place of the batch."""
+    places = [place for one in passes for place in _places(one)]
+    return sorted(range(len(places)), key=places.__getitem__)
+
+
+def _demonstrated_in_order(passes: Sequence[SeenPass]) -> list[Trajectory]:
+    placed = [
+        (place, trajectory)
+        for one in passes
+        for place, trajectory in zip(_places(one), one.demonstrated, strict=False)
+    ]
+    return [trajectory for _, trajectory in sorted(placed, key=lambda each: each[0])]
+
+
+def _places(one: SeenPass) -> Sequence[int]:
+    return range(len(one.batch.labels)) if one.places is None else one.places
 
 
 def _with_weight(side: WeightedScores) -> WeightedScores:
@@ -310,12 +335,13 @@ def _with_weight(side: WeightedScores) -> WeightedScores:
     return WeightedScores(side.h[counts], side.weights[counts])
 
 
-def _pairs_of(parts: Sequence[tuple[Tensor, Tensor]]) -> Pairs:
-    """All pairs of whole answers, in the order of `all_pairs`; their weights are not read."""
+def _no_pairs() -> Pairs:
     nothing = torch.empty(0, 0)
-    if not parts:
-        return Pairs(nothing, nothing, nothing)
-    of_data, of_rollouts = (torch.cat(side) for side in zip(*parts, strict=True))
+    return Pairs(nothing, nothing, nothing)
+
+
+def _all_pairs_of(of_data: Tensor, of_rollouts: Tensor) -> Pairs:
+    """All pairs of whole answers, in the order of `all_pairs`; their weights are not read."""
     shape = (len(of_data), len(of_rollouts))
     better, worse = of_data[:, None].expand(shape), of_rollouts[None, :].expand(shape)
     return Pairs(better, worse, torch.ones_like(better))

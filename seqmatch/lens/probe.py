@@ -30,7 +30,7 @@ from seqmatch.discriminators import (
     trajectory_weights,
 )
 from seqmatch.errors import ConfigError
-from seqmatch.lens.feature_rows import feature_rows
+from seqmatch.discriminators.feature_rows import feature_rows
 from seqmatch.seeding import child_seed, generator
 
 NUM_STEPS = 200

@@ -21,7 +21,7 @@ from seqmatch.lens.calibration import (
 )
 from seqmatch.lens.estimates import DivergenceEstimate, cross_fitted_estimates
 from seqmatch.lens.eyes import Eyes
-from seqmatch.lens.feature_rows import feature_rows
+from seqmatch.discriminators.feature_rows import feature_rows
 from seqmatch.lens.leak_probe import leak_scores
 from seqmatch.lens.probe import NUM_QUARTERS, Labelled, fit_probe
 from seqmatch.lens.prompt_intervals import Interval, auc_interval

@@ -8,10 +8,12 @@ from seqmatch.metrics.discriminators import DISCRIMINATORS
 from seqmatch.metrics.evaluation import EVALUATION
 from seqmatch.metrics.lens import LENS
 from seqmatch.metrics.record import Metric
+from seqmatch.metrics.time_shares import TIME_SHARES
 from seqmatch.metrics.training import TRAINING
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (*TRAINING, *EVALUATION, *LENS, *DISCRIMINATORS)
+    metric.name: metric
+    for metric in (*TRAINING, *EVALUATION, *LENS, *DISCRIMINATORS, *TIME_SHARES)
 }
 
 __all__ = ["METRICS", "Metric"]
