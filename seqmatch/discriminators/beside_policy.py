@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from seqmatch.discriminators.network import Discriminator
 from seqmatch.discriminators.pair_features import PairFeatures, gradient_features, pair_features
@@ -77,6 +78,8 @@ class PolicyDiscriminator:
         batch: SinglePassBatch,
         hidden: Float[Tensor, "batch slot hidden"] | None,
         values: StateActionValues | None,
+        *,
+        is_recomputed: bool = False,
     ) -> PairFeatures:
         """Returns the features of every action of a batch.
 
@@ -85,11 +88,16 @@ class PolicyDiscriminator:
             batch: Demonstrations and answers.
             hidden: The policy's states, where they are known.
             values: The policy's values; needed with the form "airl".
+            is_recomputed: Where a second adapter is read with gradient: hold its states alone and
+                run it again in the backward pass, so that memory is that of one pass of several.
         """
         asked = values if self.config.form == "airl" else None
         if self.backbone is None:
             return pair_features(policy, batch, hidden=hidden, values=asked)
-        return gradient_features(self.backbone, batch, values=asked)
+        states = None
+        if is_recomputed and torch.is_grad_enabled():
+            states = checkpoint(self.backbone.slot_states, batch, use_reentrant=False)
+        return gradient_features(self.backbone, batch, hidden=states, values=asked)
 
     @torch.no_grad()
     def scores(

@@ -130,7 +130,8 @@ class DiscriminatorPlayer:
         num_taken = 0
         for update in range(self.config.updates):
             if not features or self.discriminator.moves_by_itself:
-                features = [self._read(policy, one) for one in (*passes, *older)]
+                seen = (*passes, *older)
+                features = [self._read(policy, one, is_one_of_many=len(seen) > 1) for one in seen]
             sides = self._sides(features, [*passes, *older])
             loss = self._loss(sides, child_seed(self.seed, "penalty", step, update))
             measured = self._measured(sides)
@@ -156,8 +157,10 @@ class DiscriminatorPlayer:
 
     # ---- details
 
-    def _read(self, policy: Policy, one: SeenPass) -> PairFeatures:
-        return self.discriminator.read(policy, one.batch, one.hidden, one.values)
+    def _read(self, policy: Policy, one: SeenPass, *, is_one_of_many: bool = False) -> PairFeatures:
+        return self.discriminator.read(
+            policy, one.batch, one.hidden, one.values, is_recomputed=is_one_of_many
+        )
 
     def _sides(self, features: Sequence[PairFeatures], passes: Sequence[SeenPass]) -> _Sides:
         num_data = sum(len(one.demonstrated) for one in passes)
