@@ -192,10 +192,11 @@ class TrainingRun:
         )
         self.reporter.phase("training")
         if question.answer is Control.GO_ON:
-            self._report({**found.metrics, **self._held_out_verdict(found)})
+            metrics = {**found.metrics, **self._held_out_verdict(found)}
+            self._report(metrics)
             self.reporter.samples(state.step, found.traces[: config.evaluation.num_samples])
             state.evaluated_step = state.step
-            self._raise(flags_of_evaluation(state, found.metrics))
+            self._raise(flags_of_evaluation(state, metrics, len(found.sampled)))
         return question.answer
 
     def tell_of_a_missing_evaluation(self) -> None:
