@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqmatch.errors import ConfigError
-from seqmatch.soft_q.by_torch import by_torch
+from seqmatch.soft_q.by_torch import CHUNK, by_torch
 from seqmatch.soft_q.tiled import TILE_ON_ACCELERATOR, TILE_ON_CPU, Tile, by_tiles
 from seqmatch.soft_q.transform import IDENTITY, LogitTransform
 
@@ -48,7 +48,7 @@ def chosen_q_and_soft_value(
             logits is softmax(l/T).
         transform: f, of models that change their logits after the unembedding.
         tile: States and tokens whose logits are held at a time; None chooses by device. The torch
-            backend holds `tile.states` x `vocab`, and None leaves that to torch.
+            backend holds `tile.states` (None: 256) x `vocab`.
         backend: The engine. `torch` knows neither half precision (its losses are rounded to the
             type of `hidden`) nor transforms.
 
@@ -69,7 +69,7 @@ def chosen_q_and_soft_value(
     labels = actions.where(is_action, -1)
     inputs = (hidden, weight, bias, backspace_row, labels, can_delete)
     if backend == "torch":
-        return by_torch(*inputs, temperature, transform, tile.states if tile else None)
+        return by_torch(*inputs, temperature, transform, tile.states if tile else CHUNK)
     if tile is None:
         tile = TILE_ON_CPU if hidden.device.type == "cpu" else TILE_ON_ACCELERATOR
     return by_tiles(*inputs, temperature, transform, tile)

@@ -132,7 +132,10 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
         # g_V p_y + g_Q, without the difference of p_y and 1.
         at_label = (grad_v + grad_q - share * rest).mul_(settings.transform.slope(chosen_q))
         at_token = at_label.where(is_insert, 0.0)
-        grad_hidden = grad_row = None
+        grad_weight = grad_bias = grad_hidden = grad_row = None
+        if needs_weight or needs_bias:
+            saved = (hidden, weight, bias, labels, at_token, peak, share)
+            grad_weight, grad_bias = _unembedding_gradients(*saved, settings, needs_weight)
         if mean_row is not None:
             grad_hidden = weight[labels.where(is_insert, 0)].to(wide)
             grad_hidden.mul_(at_token.unsqueeze(1)).addcmul_(mean_row, grad_v.unsqueeze(1))
@@ -146,17 +149,8 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
             if grad_hidden is not None:
                 grad_hidden.addr_(at_backspace, wide_row)
             grad_row = (at_backspace @ wide_hidden).to(row.dtype) if needs_row else None
-        grad_weight = grad_bias = None
-        if needs_weight or needs_bias:
-            saved = (hidden, weight, bias, labels, at_token, peak, share)
-            grad_weight, grad_bias = _unembedding_gradients(*saved, settings, needs_weight)
-        return (
-            None if grad_hidden is None else grad_hidden.to(hidden.dtype),
-            grad_weight,
-            grad_bias if needs_bias else None,
-            grad_row,
-            *(None, None, None),
-        )
+        grad_hidden = None if grad_hidden is None else grad_hidden.to(hidden.dtype)
+        return grad_hidden, grad_weight, grad_bias, grad_row, None, None, None
 
 
 def _reduce(
@@ -207,14 +201,14 @@ def _unembedding_gradients(
     needs_weight: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Makes the logits again for the gradients of weight and bias; sums over states are wide."""
-    hidden_size = hidden.shape[1]
-    grad_weight = torch.empty_like(weight) if needs_weight else None
-    grad_bias = None if bias is None else torch.empty_like(bias)
+    grad_weight = torch.zeros_like(weight) if needs_weight else None
+    grad_bias = None if bias is None else torch.zeros_like(bias)
     buffer = _buffer(hidden, weight, settings)
     for tokens in settings.token_slices(weight.shape[0]):
         block = _block(weight, tokens, hidden)
-        of_block = at_token.new_zeros(len(block), hidden_size if needs_weight else 0)
-        of_bias = at_token.new_zeros(len(block))
+        # Wide, and where the weights are that, the gradient itself.
+        of_block = None if grad_weight is None else grad_weight[tokens].to(at_token.dtype)
+        of_bias = None if grad_bias is None else grad_bias[tokens].to(at_token.dtype)
         for rows in settings.row_slices(hidden.shape[0]):
             adjoint = _logits(hidden[rows], block, bias, tokens, buffer, settings)
             slope = settings.transform.slope(adjoint)
@@ -224,14 +218,13 @@ def _unembedding_gradients(
             adjoint = _times(adjoint, slope)
             place, is_here = _place(labels[rows], tokens)
             _overwrite(adjoint, place, is_here, at_token[rows].unsqueeze(1))
-            if grad_bias is not None:
-                of_bias += adjoint.sum(0)
-            if needs_weight:
+            if of_bias is not None:
+                of_bias.add_(adjoint.sum(0))
+            if of_block is not None:
                 _add_product(of_block, adjoint.t(), hidden[rows].to(block.dtype))
-        if grad_weight is not None:
-            grad_weight[tokens] = of_block
-        if grad_bias is not None:
-            grad_bias[tokens] = of_bias
+        for whole, part in ((grad_weight, of_block), (grad_bias, of_bias)):
+            if whole is not None and part is not None and whole.dtype != part.dtype:
+                whole[tokens] = part
     return grad_weight, grad_bias
 
 

@@ -27,13 +27,28 @@ def masks() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return actions, can_delete, is_action
 
 
-def parameters(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+Four = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def parameters(dtype: torch.dtype = torch.float64) -> Four:
     shapes = [(N, HIDDEN), (VOCAB, HIDDEN), (VOCAB,), (HIDDEN,)]
-    return [torch.randn(shape, dtype=dtype).requires_grad_() for shape in shapes]
+    hidden, weight, bias, row = (torch.randn(shape, dtype=dtype) for shape in shapes)
+    return changed((hidden, weight, bias, row), lambda part: part.requires_grad_())
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize(("tile", "temperature"), [(Tile(1, 2), 1.0), (Tile(4, 7), 0.3)])
+def changed(parts: Four, change: Callable[[torch.Tensor], torch.Tensor]) -> Four:
+    hidden, weight, bias, row = parts
+    return change(hidden), change(weight), change(bias), change(row)
+
+
+@pytest.mark.parametrize(
+    ("tile", "temperature", "transform"),
+    [
+        (Tile(3, 4), 1.0, LogitTransform()),
+        (Tile(11, 7), 0.3, LogitTransform(0.5, 1.5)),
+        (Tile(4, 5), 2.0, LogitTransform(scale=2.0)),
+    ],
+)
 def test_gradients_pass_finite_differences(
     tile: Tile, temperature: float, transform: LogitTransform
 ) -> None:
@@ -130,10 +145,9 @@ def test_value_leaves_backspace_out_where_it_does_not_exist() -> None:
 
 
 def test_extreme_logits_stay_finite() -> None:
-    hidden, weight, bias, row = (1e4 * x.detach() for x in parameters(torch.float32))
-    inputs = [x.requires_grad_() for x in (hidden, weight, bias, row)]
+    inputs = changed(parameters(torch.float32), lambda x: (1e4 * x.detach()).requires_grad_())
 
-    q, v = chosen_q_and_soft_value(hidden, weight, bias, row, *masks())
+    q, v = chosen_q_and_soft_value(*inputs, *masks())
     gradients = torch.autograd.grad((v - q).sum(), inputs)
 
     assert all(torch.isfinite(x).all() for x in (q, v, *gradients))
@@ -171,7 +185,7 @@ def test_a_temperature_that_is_not_above_0_is_refused(temperature: float) -> Non
 
 
 def test_the_torch_backend_refuses_what_it_rounds_or_does_not_know() -> None:
-    halves = [x.detach().bfloat16() for x in parameters()]
+    halves = changed(parameters(), lambda x: x.detach().bfloat16())
     with pytest.raises(ConfigError, match=r"torch\.bfloat16.*both float32 or both float64"):
         chosen_q_and_soft_value(*halves, *masks(), backend="torch")
     with pytest.raises(ConfigError, match=r"LogitTransform\(scale=1\.0, cap=30\.0\)"):
@@ -182,9 +196,11 @@ def test_the_torch_backend_refuses_what_it_rounds_or_does_not_know() -> None:
 
 def test_no_states_are_no_values() -> None:
     hidden, weight, bias, row = parameters()
-    nothing = [part[:0] for part in masks()]
+    actions, can_delete, is_action = masks()
 
-    q, v = chosen_q_and_soft_value(hidden[:0], weight, bias, row, *nothing)
+    q, v = chosen_q_and_soft_value(
+        hidden[:0], weight, bias, row, actions[:0], can_delete[:0], is_action[:0]
+    )
     gradients = torch.autograd.grad((v - q).sum(), (weight, bias, row))
 
     assert q.shape == v.shape == (0,)

@@ -36,7 +36,7 @@ class _Sizes(TorchDispatchMode):
 
 @contextmanager
 def sizes() -> Iterator[_Sizes]:
-    with _Sizes() as recorded:  # type: ignore[no-untyped-call]
+    with _Sizes() as recorded:
         yield recorded
 
 
