@@ -1,9 +1,9 @@
 """Peak memory of a SequenceMatch step on SmolLM2, with our head and with full logits.
 
-`python -m benchmarks.step_memory` (needs `make model`): 8 demonstrations and 8 sampled answers of
-512 positions each, LoRA, the objective and the passes of a run, one optimiser step. The other
-variant differs in one thing: the head makes the logits of all visited states of a pass and leaves
-Q and V to autograd. Each runs in a process of its own; both print the same loss.
+`python -m benchmarks.step_memory` (needs `make model`): 8 rows of 512 positions, half of them
+demonstrations and half sampled answers, LoRA, the objective and the passes of a run, one optimiser
+step. The other variant differs in one thing: the head makes the logits of all visited states of a
+pass and leaves Q and V to autograd. Each runs in a process of its own; both print the same loss.
 """
 
 import argparse
@@ -69,15 +69,15 @@ def step(head: str) -> tuple[float, int, int]:
     """Takes one step; returns its loss, the bytes held at most, and those held before it."""
     policy = policy_with(head)
     space, every = policy.space, A_MISTAKE_EVERY
-    drawn = answers(2 * ROWS, POSITIONS, space, seed=0)
+    drawn = answers(ROWS, POSITIONS, space, seed=0)
     config = OptimizationConfig()
     optimizer = make_optimizer(policy.trainable_parameters(), config)
     before = int(psutil.Process().memory_info().rss)
     found = accumulate_gradients(
         policy,
         SequenceMatchConfig(),
-        [demonstration(answer, space, every) for answer in drawn[:ROWS]],
-        [rollout(answer, space, every) for answer in drawn[ROWS:]],
+        [demonstration(answer, space, every) for answer in drawn[: ROWS // 2]],
+        [rollout(answer, space, every) for answer in drawn[ROWS // 2 :]],
         beta=0.5,
         max_positions=pass_positions(policy),
     )
@@ -91,8 +91,7 @@ def figures() -> Iterator[Figure]:
     error = abs(loss / other_loss - 1.0)
     yield Figure(
         row="1",
-        what=f"peak of a SequenceMatch step, SmolLM2-135M LoRA, {ROWS} demonstrations and "
-        f"{ROWS} sampled answers of {POSITIONS}",
+        what=f"peak of a SequenceMatch step, SmolLM2-135M LoRA, {ROWS} x {POSITIONS}",
         measured=f"{peak / 1e9:.2f} GB against {other_peak / 1e9:.2f} GB with full logits, of "
         f"which {before / 1e9:.2f} GB before the step",
         goal="less",

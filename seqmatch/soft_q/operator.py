@@ -7,7 +7,7 @@ from torch import Tensor
 
 from seqmatch.errors import ConfigError
 from seqmatch.soft_q.by_torch import CHUNK, by_torch
-from seqmatch.soft_q.tiled import TILE_ON_ACCELERATOR, TILE_ON_CPU, Tile, by_tiles
+from seqmatch.soft_q.tiled import Tile, by_tiles, tile_for
 from seqmatch.soft_q.transform import IDENTITY, LogitTransform
 
 Backend = Literal["tiled", "torch"]
@@ -70,8 +70,7 @@ def chosen_q_and_soft_value(
     inputs = (hidden, weight, bias, backspace_row, labels, can_delete)
     if backend == "torch":
         return by_torch(*inputs, temperature, transform, tile.states if tile else CHUNK)
-    if tile is None:
-        tile = TILE_ON_CPU if hidden.device.type == "cpu" else TILE_ON_ACCELERATOR
+    tile = tile or tile_for(hidden.shape[0], weight.shape[0], hidden.device)
     return by_tiles(*inputs, temperature, transform, tile)
 
 

@@ -8,8 +8,10 @@ g_V p + g_Q onehot(y), so that of a state's hidden vector is
 
 The sum does not depend on the upstream gradients, so forward takes it along with V (the sums are
 rescaled where a larger logit turns up) and backward needs no logits; only the gradient of a
-trained unembedding makes them a second time. The label's own term stands apart, and is taken as
-g_V + g_Q - g_V sum_{x != y} p_x: near p_y = 1 it is a small difference of large numbers.
+trained unembedding makes them a second time. Where one tile holds all logits, they are kept.
+
+The label's own term stands apart, and is taken as g_V + g_Q - g_V sum_{x != y} p_x: near p_y = 1
+it is a small difference of large numbers.
 
 Tiles and sums are float32 or wider: sums in bfloat16 bias training.
 """
@@ -36,6 +38,16 @@ TILE_ON_CPU = Tile(states=1024, tokens=1024)
 """4 MB, which stays in the cache."""
 TILE_ON_ACCELERATOR = Tile(states=4096, tokens=8192)
 """128 MB, large enough for the matrix products; chosen by arithmetic, not measured."""
+_ONE_TILE = 4
+"""So many tiles' worth of logits, where a small vocabulary makes no more, are one tile."""
+
+
+def tile_for(num_states: int, vocab: int, device: torch.device) -> Tile:
+    """Returns the tile for a number of states, a vocabulary and a device."""
+    tile = TILE_ON_CPU if device.type == "cpu" else TILE_ON_ACCELERATOR
+    if num_states * vocab <= _ONE_TILE * tile.states * tile.tokens:
+        return Tile(max(num_states, 1), vocab)
+    return tile
 
 
 @dataclass(frozen=True)
@@ -101,16 +113,32 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
             chosen_q = torch.where(labels == vocab, backspace, chosen_q)
             peak = torch.where(can_delete, backspace / settings.temperature, peak)
             rest = (can_delete & (labels != vocab)).to(wide)
-        mean_row = torch.zeros_like(hidden, dtype=wide) if ctx.needs_input_grad[0] else None
+        # All logits of one tile are kept for backward; else what is needed of them is summed here.
+        is_kept = num_states <= settings.tile.states and vocab <= settings.tile.tokens
+        kept = mean_row = None
+        if ctx.needs_input_grad[0] and not is_kept:
+            mean_row = torch.zeros_like(hidden, dtype=wide)
         for rows in settings.row_slices(num_states):
             mean = None if mean_row is None else mean_row[rows]
             inputs = (hidden[rows], weight, bias, labels[rows])
-            _reduce(*inputs, chosen_q[rows], peak[rows], rest[rows], mean, settings)
+            last = _reduce(*inputs, chosen_q[rows], peak[rows], rest[rows], mean, settings)
+            kept = last if is_kept and any(ctx.needs_input_grad) else None
         total = rest + (chosen_q / settings.temperature - peak).exp_().where(labels >= 0, 0.0)
         if mean_row is not None:
             mean_row.div_(total.unsqueeze(1))
         ctx.save_for_backward(
-            hidden, weight, bias, row, labels, can_delete, chosen_q, peak, rest, total, mean_row
+            hidden,
+            weight,
+            bias,
+            row,
+            labels,
+            can_delete,
+            chosen_q,
+            peak,
+            rest,
+            total,
+            mean_row,
+            kept,
         )
         ctx.settings = settings
         return chosen_q, (peak + total.log()).mul_(settings.temperature)
@@ -121,10 +149,9 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
         ctx: Any, grad_q: Tensor, grad_v: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         """Applies the adjoint of the module docstring."""
-        hidden, weight, bias, row, labels, can_delete, chosen_q, peak, rest, total, mean_row = (
-            ctx.saved_tensors
-        )
-        _, needs_weight, needs_bias, needs_row = ctx.needs_input_grad[:4]
+        hidden, weight, bias, row, labels, can_delete, chosen_q, *sums, kept = ctx.saved_tensors
+        peak, rest, total, mean_row = sums
+        needs_hidden, needs_weight, needs_bias, needs_row = ctx.needs_input_grad[:4]
         settings: _Settings = ctx.settings
         vocab, wide = weight.shape[0], total.dtype
         is_insert = (labels >= 0) & (labels < vocab)
@@ -133,7 +160,16 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
         at_label = (grad_v + grad_q - share * rest).mul_(settings.transform.slope(chosen_q))
         at_token = at_label.where(is_insert, 0.0)
         grad_weight = grad_bias = grad_hidden = grad_row = None
-        if needs_weight or needs_bias:
+        if kept is not None:
+            adjoint = kept * share.unsqueeze(1)
+            _overwrite(adjoint, *_place(labels, slice(0, vocab)), at_token.unsqueeze(1))
+            if needs_hidden:
+                grad_hidden = _product(adjoint, _block(weight, slice(0, vocab), hidden))
+            if needs_weight:
+                factor = _block(hidden, slice(None), hidden)
+                grad_weight = _product(adjoint.t(), factor).to(weight.dtype)
+            grad_bias = None if bias is None else adjoint.sum(0).to(bias.dtype)
+        elif needs_weight or needs_bias:
             saved = (hidden, weight, bias, labels, at_token, peak, share)
             grad_weight, grad_bias = _unembedding_gradients(*saved, settings, needs_weight)
         if mean_row is not None:
@@ -163,19 +199,21 @@ def _reduce(
     rest: Tensor,
     mean_row: Tensor | None,
     settings: _Settings,
-) -> None:
+) -> Tensor | None:
     """Takes the tokens into the running sums of some states, in place.
 
     With m the peak so far of l/T, over the actions that are not the label: rest is
-    sum_x exp(l_x/T - m), and mean_row the same sum of slope_x W_x, tokens only.
+    sum_x exp(l_x/T - m), and mean_row the same sum of slope_x W_x, tokens only. Returns the terms
+    slope_x exp(l_x/T - m) of the last tile.
     """
+    logits = None
     buffer = _buffer(hidden, weight, settings)
     for tokens in settings.token_slices(weight.shape[0]):
         block = _block(weight, tokens, hidden)
         logits = _logits(hidden, block, bias, tokens, buffer, settings)
         place, is_here = _place(labels, tokens)
         chosen_q.copy_(torch.where(is_here, logits.gather(1, place)[:, 0], chosen_q))
-        slope = 1.0 if mean_row is None else settings.transform.slope(logits)
+        slope = settings.transform.slope(logits)
         if settings.temperature != 1.0:
             logits.div_(settings.temperature)
         higher = torch.maximum(peak, logits.amax(1))
@@ -183,10 +221,12 @@ def _reduce(
         logits.sub_(higher.unsqueeze(1)).exp_()
         _overwrite(logits, place, is_here, 0.0)
         rest.mul_(shrink).add_(logits.sum(1))
+        logits = _times(logits, slope)
         if mean_row is not None:
             mean_row.mul_(shrink.unsqueeze(1))
-            _add_product(mean_row, _times(logits, slope), block)
+            _add_product(mean_row, logits, block)
         peak.copy_(higher)
+    return logits
 
 
 def _unembedding_gradients(
@@ -271,12 +311,19 @@ def _logits(
     return settings.transform.apply_(tile)
 
 
+def _product(tile: Tensor, factor: Tensor) -> Tensor:
+    """The matrix product, wide."""
+    if factor.dtype == tile.dtype:
+        return torch.mm(tile, factor)
+    return torch.mm(tile.to(factor.dtype), factor, out_dtype=tile.dtype)
+
+
 def _add_product(total: Tensor, tile: Tensor, factor: Tensor) -> None:
     """Adds tile @ factor to the wide total, summing wide."""
     if factor.dtype == total.dtype:
         total.addmm_(tile, factor)
     else:
-        total += torch.mm(tile.to(factor.dtype), factor, out_dtype=total.dtype)
+        total += _product(tile, factor)
 
 
 def _place(labels: Tensor, tokens: slice) -> tuple[Tensor, Tensor]:
