@@ -38,16 +38,14 @@ TILE_ON_CPU = Tile(states=1024, tokens=1024)
 """4 MB, which stays in the cache."""
 TILE_ON_ACCELERATOR = Tile(states=4096, tokens=8192)
 """128 MB, large enough for the matrix products; chosen by arithmetic, not measured."""
-_ONE_TILE = 4
-"""So many tiles' worth of logits, where a small vocabulary makes no more, are one tile."""
+KEPT = 2**22
+"""Where a small vocabulary makes no more logits than this in all (16 MB), one tile holds them."""
 
 
 def tile_for(num_states: int, vocab: int, device: torch.device) -> Tile:
     """Returns the tile for a number of states, a vocabulary and a device."""
     tile = TILE_ON_CPU if device.type == "cpu" else TILE_ON_ACCELERATOR
-    if num_states * vocab <= _ONE_TILE * tile.states * tile.tokens:
-        return Tile(max(num_states, 1), vocab)
-    return tile
+    return Tile(max(num_states, 1), vocab) if num_states * vocab <= KEPT else tile
 
 
 @dataclass(frozen=True)
@@ -126,20 +124,8 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
         total = rest + (chosen_q / settings.temperature - peak).exp_().where(labels >= 0, 0.0)
         if mean_row is not None:
             mean_row.div_(total.unsqueeze(1))
-        ctx.save_for_backward(
-            hidden,
-            weight,
-            bias,
-            row,
-            labels,
-            can_delete,
-            chosen_q,
-            peak,
-            rest,
-            total,
-            mean_row,
-            kept,
-        )
+        sums = (peak, rest, total, mean_row)
+        ctx.save_for_backward(hidden, weight, bias, row, labels, can_delete, chosen_q, *sums, kept)
         ctx.settings = settings
         return chosen_q, (peak + total.log()).mul_(settings.temperature)
 
@@ -163,11 +149,11 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
         if kept is not None:
             adjoint = kept * share.unsqueeze(1)
             _overwrite(adjoint, *_place(labels, slice(0, vocab)), at_token.unsqueeze(1))
+            whole = slice(None)
             if needs_hidden:
-                grad_hidden = _product(adjoint, _block(weight, slice(0, vocab), hidden))
+                grad_hidden = _product(adjoint, _block(weight, whole, hidden))
             if needs_weight:
-                factor = _block(hidden, slice(None), hidden)
-                grad_weight = _product(adjoint.t(), factor).to(weight.dtype)
+                grad_weight = _product(adjoint.t(), _block(hidden, whole, hidden)).to(weight.dtype)
             grad_bias = None if bias is None else adjoint.sum(0).to(bias.dtype)
         elif needs_weight or needs_bias:
             saved = (hidden, weight, bias, labels, at_token, peak, share)
@@ -177,9 +163,7 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
             grad_hidden.mul_(at_token.unsqueeze(1)).addcmul_(mean_row, grad_v.unsqueeze(1))
         if row is not None:
             wide_hidden, wide_row = hidden.to(wide), row.to(wide)
-            backspace = settings.transform.apply_(wide_hidden @ wide_row)
-            at_backspace = (backspace / settings.temperature - peak).exp_().mul_(share)
-            at_backspace.mul_(settings.transform.slope(backspace))
+            at_backspace = _at_backspace(wide_hidden @ wide_row, peak, share, settings)
             at_backspace = at_backspace.where(can_delete, 0.0)
             at_backspace = torch.where(labels == vocab, at_label, at_backspace)
             if grad_hidden is not None:
@@ -187,6 +171,13 @@ class _ChosenQAndSoftValue(torch.autograd.Function):
             grad_row = (at_backspace @ wide_hidden).to(row.dtype) if needs_row else None
         grad_hidden = None if grad_hidden is None else grad_hidden.to(hidden.dtype)
         return grad_hidden, grad_weight, grad_bias, grad_row, None, None, None
+
+
+def _at_backspace(logits: Tensor, peak: Tensor, share: Tensor, settings: _Settings) -> Tensor:
+    """The adjoint of backspace's untransformed logits where it is not the label."""
+    backspace = settings.transform.apply_(logits)
+    adjoint = (backspace / settings.temperature - peak).exp_().mul_(share)
+    return adjoint.mul_(settings.transform.slope(backspace))
 
 
 def _reduce(

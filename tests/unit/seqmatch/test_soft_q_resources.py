@@ -90,8 +90,9 @@ def assert_rounded_once(got: torch.Tensor, wanted: torch.Tensor) -> None:
     assert ((got.double() - wanted).abs() <= 2**-8 * wanted.abs() + floor).all()
 
 
-def test_half_precision_is_summed_in_float32_over_many_tiles() -> None:
-    """2,048 states in tiles of 16: each gradient is the float64 oracle's, rounded once.
+@pytest.mark.parametrize("tile", [Tile(16, 5), Tile(2048, 12)], ids=["many", "one"])
+def test_half_precision_is_summed_in_float32(tile: Tile) -> None:
+    """2,048 states, in tiles of 16 or in one: each gradient is the float64 oracle's, rounded once.
 
     Numbers of one sign make sums that grow, on which a sum in bfloat16 gets stuck.
     """
@@ -102,7 +103,7 @@ def test_half_precision_is_summed_in_float32_over_many_tiles() -> None:
     yes = torch.ones(num_states, dtype=torch.bool)
     oracle = in_float64(inputs)
 
-    q, v = chosen_q_and_soft_value(*inputs, actions, yes, yes, tile=Tile(16, 5))
+    q, v = chosen_q_and_soft_value(*inputs, actions, yes, yes, tile=tile)
     wanted_q, wanted_v = from_full_logits(*oracle, actions, yes, yes)
     got = torch.autograd.grad(v.sum() + 0.5 * q.sum(), inputs)
     wanted = torch.autograd.grad(wanted_v.sum() + 0.5 * wanted_q.sum(), oracle)
@@ -118,7 +119,8 @@ def test_half_precision_is_summed_in_float32_over_many_tiles() -> None:
     assert (stuck.double() / terms.double().sum()).item() < 0.9, "the case is too easy to show it"
 
 
-def test_half_precision_keeps_the_gradient_of_states_that_are_nearly_certain() -> None:
+@pytest.mark.parametrize("tile", [Tile(9, 3), Tile(32, 8)], ids=["several", "one"])
+def test_half_precision_keeps_the_gradient_of_states_that_are_nearly_certain(tile: Tile) -> None:
     """Where p_y is nearly 1, g_V p_y + g_Q is what is left of two large numbers."""
     num_states, vocab = 32, 8
     hidden, weight, _, row = halves(num_states, 16, vocab, scale=1.0)
@@ -127,7 +129,7 @@ def test_half_precision_keeps_the_gradient_of_states_that_are_nearly_certain() -
     yes = torch.ones(num_states, dtype=torch.bool)
     oracle = in_float64((hidden, weight, weight[0], row))
 
-    q, v = chosen_q_and_soft_value(hidden, weight, None, row, actions, ~yes, yes, tile=Tile(9, 3))
+    q, v = chosen_q_and_soft_value(hidden, weight, None, row, actions, ~yes, yes, tile=tile)
     wanted_q, wanted_v = from_full_logits(*oracle[:2], None, oracle[3], actions, ~yes, yes)
     (got,) = torch.autograd.grad((v - q).sum(), (hidden,))
     (wanted,) = torch.autograd.grad((wanted_v - wanted_q).sum(), oracle[:1])
