@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.paired import Figure, compare, control_of, show
 from benchmarks.random_rows import PROMPT, answers, clean, demonstration, rollout
 from seqmatch import packaged_model
+from seqmatch.action_space import ActionSpace
 from seqmatch.config import AdapterConfig, OptimizationConfig
 from seqmatch.config_flags import DEFAULT_DATA_DIR
 from seqmatch.gradients import BatchLoss, accumulate_gradients
 from seqmatch.objectives import ObjectiveConfig, SequenceMatchConfig, SFTConfig
 from seqmatch.optimization import apply_gradients, make_optimizer
 from seqmatch.policy import Policy, load_policy
+from seqmatch.scratch_model import byte_tokenizer
 from seqmatch.types import Trajectory
 
 A_MISTAKE_EVERY = 50
@@ -42,6 +45,11 @@ class Trained:
         """Loads a base model and draws batches."""
         models_dir = DEFAULT_DATA_DIR / "models"
         policy = load_policy(base_model, adapter, True, seed=0, device="cpu", models_dir=models_dir)
+        return Trained.with_policy(policy, num_rows, num_positions)
+
+    @staticmethod
+    def with_policy(policy: Policy, num_rows: int, num_positions: int) -> "Trained":
+        """Draws batches for a policy."""
         optimizer = make_optimizer(policy.trainable_parameters(), OptimizationConfig())
         drawn = answers(2 * num_rows, num_positions, policy.space, seed=0)
         return Trained(policy, optimizer, drawn[:num_rows], drawn[num_rows:])
@@ -96,6 +104,31 @@ class Trained:
         apply_gradients(self.optimizer, loss, learning_rate=1e-5, max_grad_norm=1.0)
 
 
+def tiny_policy() -> Policy:
+    """Random weights: 4 layers, hidden size 128, vocabulary 1,024."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=1024,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+    )
+    space = ActionSpace(
+        vocab_size=1024,
+        eos_id=2,
+        pad_id=2,
+        bos_id=None,
+        has_backspace=True,
+        unpushable=frozenset({2}),
+    )
+    adapter = AdapterConfig(kind="full")
+    return Policy(
+        LlamaForCausalLM(config), byte_tokenizer(), space, base_model="tiny", adapter=adapter
+    )
+
+
 def _gradients(
     policy: Policy,
     objective: ObjectiveConfig,
@@ -107,8 +140,10 @@ def _gradients(
 
 
 def figures() -> Iterator[Figure]:
-    """Measures the small model, and SmolLM2 where it is prepared."""
+    """Measures two small models, and SmolLM2 where it is prepared."""
     full, lora = AdapterConfig(kind="full"), AdapterConfig(kind="lora")
+    tiny = Trained.with_policy(tiny_policy(), 8, 64)
+    yield _figure("4 layers of 128, V 1,024, 8 x 64", tiny, 2.0, rounds=11, warm_up=2)
     small = Trained.of("byte-llama-small", full, 8, 64)
     yield _figure("byte-llama-small, all weights, 8 x 64", small, 2.0, rounds=15, warm_up=3)
     if packaged_model.is_prepared(DEFAULT_DATA_DIR / "models"):
