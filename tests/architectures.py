@@ -110,6 +110,22 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
         "layers of type local attention",
     ),
+    "gemma3-with-images": (
+        "Gemma3",
+        {
+            "text_config": {**_LLAMA_LIKE, "head_dim": 8},
+            "vision_config": {
+                "hidden_size": 16,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "image_size": 8,
+                "patch_size": 4,
+            },
+            "mm_tokens_per_image": 4,
+        },
+        "reads more than text",
+    ),
     "llama4": ("Llama4Text", {}, "layers of type chunked_attention"),
 }
 """The same, with what the message says."""
