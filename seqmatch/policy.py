@@ -14,8 +14,8 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import Tensor, nn
 
 from seqmatch.action_space import ActionSpace
+from seqmatch.architectures import backbone_and_head, check_decoding, position_limit
 from seqmatch.base_model_loading import (
-    backbone_and_head,
     load_base,
     load_tokenizer,
     read_model,
@@ -23,6 +23,7 @@ from seqmatch.base_model_loading import (
 )
 from seqmatch.base_models import check_adapter
 from seqmatch.config import AdapterConfig
+from seqmatch.new_weights import seeded_weights
 from seqmatch.policy_files import PolicyManifest, read_manifest, write_policy_files
 from seqmatch.single_pass import additive_mask
 from seqmatch.soft_q import SoftHead, transform_of
@@ -96,8 +97,7 @@ class Policy(nn.Module):
     @property
     def max_positions(self) -> int | None:
         """The longest input, prompt and answer together, where the model has a limit."""
-        limit = getattr(self.lm_config, "max_position_embeddings", None)
-        return int(limit) if limit else None
+        return position_limit(self.lm_config)
 
     def backbone(self, **inputs: Any) -> Any:
         """Runs the model up to its last hidden states; arguments as in transformers."""
@@ -308,7 +308,9 @@ def _assemble(
     lm: nn.Module, tokenizer: Any, backspace: bool, base_model: str, adapter: AdapterConfig
 ) -> Policy:
     space = action_space(tokenizer, int(_output_rows(lm)), backspace)
-    return Policy(lm, tokenizer, space, base_model=base_model, adapter=adapter)
+    policy = Policy(lm, tokenizer, space, base_model=base_model, adapter=adapter)
+    check_decoding(policy, base_model)
+    return policy
 
 
 def action_space(tokenizer: Any, vocab_size: int, backspace: bool) -> ActionSpace:
@@ -343,8 +345,7 @@ def _with_new_lora(lm: nn.Module, adapter: AdapterConfig, base_model: str, seed:
         lora_dropout=0.0,
         bias="none",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_weights(seed):
         wrapped: nn.Module = get_peft_model(lm, config)
     # What stands in the adapter's files: a name, never where this machine keeps the weights.
     wrapped.peft_config["default"].base_model_name_or_path = base_model  # type: ignore[union-attr, index]
