@@ -6,11 +6,11 @@ once.
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from seqmatch.objectives import ObjectiveConfig, SFTConfig
 from seqmatch.objectives.base import Frozen
-from seqmatch.objectives.dispatch import adversarial_config
+from seqmatch.objectives.dispatch import adversarial_config, in_rounds, target_decay
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -185,10 +185,50 @@ class RunConfig(Frozen):
     )
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        pattern=r"^(auto|cpu(,cpu)*|cuda(,cuda)*|cuda:\d+(,cuda:\d+)*)$",
+        max_length=400,
         title="Device",
-        description="auto takes a GPU where there is one. Otherwise cpu, cuda or cuda:1.",
+        description="auto takes a GPU where there is one. Otherwise cpu, cuda or cuda:1. A list "
+        "shares every batch among several, one process each, with the same result: cuda:0,cuda:1, "
+        "or cuda,cuda for any two, or cpu,cpu for two processes.",
     )
+    parallelism: Literal["replicate", "shard"] = Field(
+        "replicate",
+        title="Weights on several devices",
+        description="replicate: each device holds all weights. shard: weights, gradients and the "
+        "optimiser are divided among them (FSDP2), for full fine-tuning that does not fit one.",
+    )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that train the run together, one process each."""
+        return tuple(self.device.split(","))
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _without_blanks(cls, device: object) -> object:
+        return "".join(device.split()) if isinstance(device, str) else device
+
+    @field_validator("device")
+    @classmethod
+    def _devices_are_distinct(cls, device: str) -> str:
+        numbered = [name for name in device.split(",") if ":" in name]
+        if len(set(numbered)) < len(numbered):
+            raise ValueError(f"{device!r} names a GPU twice; each process needs its own")
+        return device
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> "RunConfig":
+        size = len(self.devices)
+        if self.optimization.batch_size < size:
+            raise ValueError(
+                f"optimization.batch_size is {self.optimization.batch_size} and device names "
+                f"{size} processes; each needs a demonstration of every batch"
+            )
+        reason = unshardable(self) if self.parallelism == "shard" else ""
+        if reason:
+            raise ValueError(f"parallelism 'shard' {reason}; choose 'replicate'")
+        return self
 
     @model_validator(mode="after")
     def _token_set_is_given(self) -> "RunConfig":
@@ -215,6 +255,25 @@ class RunConfig(Frozen):
                 "'lora', or the backbone 'shared'"
             )
         return self
+
+
+def unshardable(config: RunConfig) -> str:
+    """Returns why the weights of this run cannot be divided among devices; empty where they can."""
+    if config.adapter.kind != "full":
+        return (
+            "is for adapter.kind 'full': of a LoRA only the small adapter is trained, and the "
+            "frozen base model is needed whole"
+        )
+    if in_rounds(config.objective):
+        return f"cannot exchange weights for other policies', as {config.objective.kind} does"
+    if target_decay(config.objective):
+        return "cannot exchange weights for those of a target network; set target_decay to 0"
+    if config.optimization.batch_size % len(config.devices):
+        return (
+            f"gives each of {len(config.devices)} processes equally many passes, and "
+            f"optimization.batch_size {config.optimization.batch_size} is no multiple of that"
+        )
+    return ""
 
 
 class DecodingConfig(Frozen):

@@ -97,6 +97,11 @@ class Policy(nn.Module):
         limit = getattr(self.lm_config, "max_position_embeddings", None)
         return int(limit) if limit else None
 
+    @property
+    def transformer(self) -> Any:
+        """The module of transformers that gives the last hidden states."""
+        return self._parts[0]
+
     def backbone(self, **inputs: Any) -> Any:
         """Runs the model up to its last hidden states; arguments as in transformers."""
         return self._parts[0](**inputs)
