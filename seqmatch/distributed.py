@@ -32,6 +32,7 @@ RENDEZVOUS_VARIABLE = "SEQMATCH_RENDEZVOUS"
 """A file over which the processes of one machine find each other; without it, as torchrun does."""
 BUCKET_BYTES = 64 << 20
 """So much of the gradients is added up at once."""
+_LOST = "another process of this run cannot be reached"
 _TIMEOUT = timedelta(hours=6)
 """How long a process waits for another. One that died is noticed at once, by its connections."""
 
@@ -175,6 +176,10 @@ def joined(device: str, environment: Mapping[str, str] | None = None) -> Iterato
         )
     try:
         yield Group(rank, size, store)
+    except RuntimeError as error:
+        if _is_of_a_peer(error):  # from one of torch's own sums, of sharded weights
+            raise PeerLostError(f"{_LOST}: {error}") from error
+        raise
     finally:
         with suppress(RuntimeError):  # of peers that are gone already
             dist.destroy_process_group()
@@ -230,7 +235,12 @@ def _peers() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise PeerLostError(f"another process of this run cannot be reached: {error}") from error
+        raise PeerLostError(f"{_LOST}: {error}") from error
+
+
+def _is_of_a_peer(error: RuntimeError) -> bool:
+    """Tells whether torch raised this because a process is gone; gloo is known by its words."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
 
 
 def _portable(error: Exception) -> Exception:

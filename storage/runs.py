@@ -5,17 +5,19 @@ one, so a worker that was given up for dead and wakes again cannot touch the run
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from storage import run_rows
 from storage.engine import Database
 from storage.errors import DatasetNotFoundError, IllegalTransitionError, InvalidValueError
 from storage.file_system import make_private_folder
 from storage.ids import new_id
+from storage.placing import is_gpu, place, several
 from storage.records import Claim, ControlRequest, NewRun, RunRecord, RunStatus
 from storage.tables import datasets, device_slots, runs
 
@@ -220,49 +222,35 @@ class Runs:
     # ---- what the owner of an attempt writes
 
     def claim(self, runner: str, *, lease_seconds: float = 60) -> Claim | None:
-        """Takes the longest waiting run that fits a free device, and that device.
+        """Takes the longest waiting run that fits free devices, and those devices.
 
-        A run with device "auto" fits every GPU slot, or every slot where there is no GPU: it waits
-        for a busy GPU rather than crawl on the CPU beside it. "cuda" fits "cuda:0" and its like,
-        "cuda:1" just itself.
+        What a run may take is in `storage.placing`. A run that waits for several devices keeps
+        later runs off those that it could use, or it might wait for ever.
 
         Returns:
-            The claim, or None where no waiting run fits a free slot.
+            The claim, or None where no waiting run fits the free slots.
         """
-        wanted, slot = runs.c.device, device_slots.c.name
-        other = device_slots.alias()
-        is_gpu = other.c.name.not_like("cpu%") & other.c.is_retired.is_(False)
-        has_gpu = select(other.c.name).where(is_gpu).exists()
-        fits = or_(
-            (wanted == "auto") & or_(slot.not_like("cpu%"), ~has_gpu),
-            slot == wanted,
-            func.substr(slot, 1, func.length(wanted) + 1) == wanted.op("||")(":"),
-        )
-        free = device_slots.c.run_number.is_(None) & device_slots.c.is_retired.is_(False)
-        query = (
-            select(runs.c.number, runs.c.id, slot.label("slot"))
-            .select_from(runs)
-            .join(device_slots, fits & free)
+        waiting = (
+            select(runs.c.number, runs.c.id, runs.c.device)
             .where(runs.c.status == RunStatus.QUEUED, runs.c.deleted_at.is_(None))
-            .order_by(runs.c.queued_at, runs.c.number, device_slots.c.position)
-            .limit(1)
+            .order_by(runs.c.queued_at, runs.c.number)
         )
         with self._database.write() as connection:
-            found = connection.execute(query).first()
+            found = _placed(connection, connection.execute(waiting).all())
             if found is None:
                 return None
+            queued, slots = found
             now = self._database.now()
-            run = run_rows.fetch(connection, found.id)
+            run = run_rows.fetch(connection, queued.id)
             start = {**_CLEAN, "lease_until": now + lease_seconds, "started_at": now}
             start |= {"attempt": run.attempt + 1, "runner": runner, "ended_at": None}
             start |= {"alive_at": None, "progress_at": None}
             run_rows.move(connection, run, RunStatus.RUNNING, **start)
-            connection.execute(
-                update(device_slots).where(slot == found.slot).values(run_number=found.number)
-            )
-            claimed = run_rows.fetch(connection, found.id)
+            taken = device_slots.c.name.in_(slots)
+            connection.execute(update(device_slots).where(taken).values(run_number=queued.number))
+            claimed = run_rows.fetch(connection, queued.id)
         make_private_folder(self._run_dir(claimed.id))
-        return Claim(run=claimed, attempt=claimed.attempt, device_slot=found.slot)
+        return Claim(run=claimed, attempt=claimed.attempt, device_slot=several(slots))
 
     def renew(self, run_id: str, attempt: int, lease_seconds: float = 60) -> ControlRequest | None:
         """Says that the attempt is alive and holds its lease for another while.
@@ -373,3 +361,26 @@ class Runs:
 def _check_num_steps(num_steps: int) -> None:
     if num_steps < 1:
         raise InvalidValueError(f"a run of {num_steps} steps was asked for; at least 1 is needed")
+
+
+def _placed(
+    connection: Connection, waiting: Sequence[Row[Any, Any, Any]]
+) -> tuple[Row[Any, Any, Any], list[str]] | None:
+    """The first of the waiting runs that fits the free slots, and what it takes."""
+    query = (
+        select(device_slots.c.name, device_slots.c.run_number)
+        .where(device_slots.c.is_retired.is_(False))
+        .order_by(device_slots.c.position)
+    )
+    slots = connection.execute(query).all()
+    names = [slot.name for slot in slots]
+    free = [slot.name for slot in slots if slot.run_number is None]
+    has_gpu = any(map(is_gpu, names))
+    for run in waiting:
+        taken = place(run.device, free, has_gpu)
+        if taken is not None:
+            return run, taken
+        if "," in run.device and place(run.device, names, has_gpu) is not None:
+            kept = set(run.device.split(","))
+            free = [each for each in free if not any(place(one, [each], has_gpu) for one in kept)]
+    return None

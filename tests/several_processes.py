@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmatch.distributed import RENDEZVOUS_VARIABLE
+from seqmatch.errors import SeqMatchError
 from seqmatch.reporting import Control
 from tests.short_runs import Recorder, train_short
 
@@ -68,7 +69,9 @@ def reported(folder: Path) -> dict[tuple[str, int], float]:
 
 def events(folder: Path) -> list[tuple[str, str]]:
     """The events that the main process of a case reported."""
-    return [(code, text) for code, text in json.loads((folder / "reported.json").read_text())["events"]]
+    return [
+        (code, text) for code, text in json.loads((folder / "reported.json").read_text())["events"]
+    ]
 
 
 def ends(folder: Path, size: int = 2) -> list[dict[str, Any]]:
@@ -84,8 +87,8 @@ def _run(given: Mapping[str, Any], rank: int) -> None:
     recorder = Recorder(given.get("stop_at", -1), answer)
     try:
         result = train_short(folder, recorder, given["changes"])
-        end = {"status": result.status, "step": result.step}
-    except Exception as error:
+        end: dict[str, Any] = {"status": result.status, "step": result.step}
+    except SeqMatchError as error:
         end = {"error": type(error).__name__, "message": str(error)}
     (folder / f"end-{rank}.json").write_text(json.dumps(end))
     if rank == 0:
