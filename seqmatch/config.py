@@ -265,7 +265,8 @@ def unshardable(config: RunConfig) -> str:
             "frozen base model is needed whole"
         )
     if in_rounds(config.objective):
-        return f"cannot exchange weights for other policies', as {config.objective.kind} does"
+        kind = config.objective.kind
+        return f"cannot exchange weights for those of other policies, as {kind} must"
     if target_decay(config.objective):
         return "cannot exchange weights for those of a target network; set target_decay to 0"
     if config.optimization.batch_size % len(config.devices):
