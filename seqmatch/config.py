@@ -4,15 +4,17 @@ The form, the command line and the stored JSON are all made from them, so each s
 once.
 """
 
+import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from seqmatch.objectives import ObjectiveConfig, SFTConfig
 from seqmatch.objectives.base import Frozen
 from seqmatch.objectives.dispatch import adversarial_config, in_rounds, target_decay
 
 SCHEMA_VERSION: Literal[1] = 1
+_DEVICES = r"auto|cpu(,cpu)*|cuda(,cuda)*|cuda:\d+(,cuda:\d+)*"
 
 
 class AdapterConfig(Frozen):
@@ -185,7 +187,6 @@ class RunConfig(Frozen):
     )
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu(,cpu)*|cuda(,cuda)*|cuda:\d+(,cuda:\d+)*)$",
         max_length=400,
         title="Device",
         description="auto takes a GPU where there is one. Otherwise cpu, cuda or cuda:1. A list "
@@ -211,24 +212,37 @@ class RunConfig(Frozen):
 
     @field_validator("device")
     @classmethod
-    def _devices_are_distinct(cls, device: str) -> str:
-        numbered = [name for name in device.split(",") if ":" in name]
-        if len(set(numbered)) < len(numbered):
-            raise ValueError(f"{device!r} names a GPU twice; each process needs its own")
+    def _devices_can_share(cls, device: str, before: ValidationInfo) -> str:
+        names = device.split(",")
+        if re.fullmatch(_DEVICES, device) is None:
+            raise ValueError(
+                "no device, nor a list of devices of one kind; allowed: auto, cpu, cuda, cuda:1, "
+                "or several as in 'cuda:0,cuda:1', 'cuda,cuda' and 'cpu,cpu'"
+            )
+        if ":" in device and len(set(names)) < len(names):
+            raise ValueError("a GPU is named twice; each process needs its own")
+        optimization = before.data.get("optimization")
+        if optimization is not None and optimization.batch_size < len(names):
+            raise ValueError(
+                f"{len(names)} processes for batches of {optimization.batch_size}; each needs a "
+                "demonstration of every batch"
+            )
         return device
 
-    @model_validator(mode="after")
-    def _can_be_shared(self) -> "RunConfig":
-        size = len(self.devices)
-        if self.optimization.batch_size < size:
-            raise ValueError(
-                f"optimization.batch_size is {self.optimization.batch_size} and device names "
-                f"{size} processes; each needs a demonstration of every batch"
-            )
-        reason = unshardable(self) if self.parallelism == "shard" else ""
-        if reason:
-            raise ValueError(f"parallelism 'shard' {reason}; choose 'replicate'")
-        return self
+    @field_validator("parallelism")
+    @classmethod
+    def _weights_can_be_divided(cls, parallelism: str, before: ValidationInfo) -> str:
+        known = before.data
+        needed = ("adapter", "objective", "optimization", "device")
+        if parallelism == "replicate" or not all(name in known for name in needed):
+            return parallelism
+        num_processes = len(known["device"].split(","))
+        reason = unshardable(
+            known["adapter"], known["objective"], known["optimization"], num_processes
+        )
+        if reason and num_processes > 1:  # one process has nothing to divide
+            raise ValueError(reason)
+        return parallelism
 
     @model_validator(mode="after")
     def _token_set_is_given(self) -> "RunConfig":
@@ -257,22 +271,32 @@ class RunConfig(Frozen):
         return self
 
 
-def unshardable(config: RunConfig) -> str:
-    """Returns why the weights of this run cannot be divided among devices; empty where they can."""
-    if config.adapter.kind != "full":
+def unshardable(
+    adapter: AdapterConfig,
+    objective: ObjectiveConfig,
+    optimization: OptimizationConfig,
+    num_processes: int,
+) -> str:
+    """Returns why the weights of a run cannot be divided among processes; empty where they can."""
+    if adapter.kind != "full":
         return (
-            "is for adapter.kind 'full': of a LoRA only the small adapter is trained, and the "
-            "frozen base model is needed whole"
+            "with adapter.kind 'lora' only the small adapter is trained, and each process needs "
+            "the whole base model; choose 'replicate'"
         )
-    if in_rounds(config.objective):
-        kind = config.objective.kind
-        return f"cannot exchange weights for those of other policies, as {kind} must"
-    if target_decay(config.objective):
-        return "cannot exchange weights for those of a target network; set target_decay to 0"
-    if config.optimization.batch_size % len(config.devices):
+    if in_rounds(objective):
         return (
-            f"gives each of {len(config.devices)} processes equally many passes, and "
-            f"optimization.batch_size {config.optimization.batch_size} is no multiple of that"
+            f"divided weights cannot be exchanged for another policy's, as {objective.kind} does; "
+            "choose 'replicate'"
+        )
+    if target_decay(objective):
+        return (
+            "divided weights cannot be exchanged for a target network's; choose 'replicate', or "
+            "objective.target_decay 0"
+        )
+    if optimization.batch_size % num_processes:
+        return (
+            f"each process needs an equal part of a batch, and {optimization.batch_size} "
+            f"demonstrations cannot be divided by {num_processes}; choose another batch size"
         )
     return ""
 

@@ -118,6 +118,7 @@ class Group(World):
         value: Value = told[0]
         return value
 
+    @torch.no_grad()
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each tensor by its sum over all processes; every process must call it."""
         for bucket in _buckets(tensors):
@@ -126,6 +127,7 @@ class Group(World):
                 dist.all_reduce(flat)
             _copy_back(flat, bucket)
 
+    @torch.no_grad()
     def copy_from_main(self, tensors: Sequence[Tensor]) -> None:
         """Replaces each tensor by the main process's; every process must call it."""
         for bucket in _buckets(tensors):
@@ -266,7 +268,6 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-@torch.no_grad()
 def _copy_back(flat: Tensor, tensors: Sequence[Tensor]) -> None:
     at = 0
     for tensor in tensors:

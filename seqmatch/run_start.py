@@ -9,9 +9,10 @@ import torch
 from seqmatch.batches import TrainingRows, prepare_rows
 from seqmatch.checkpoints import Checkpoint, newest_verified
 from seqmatch.collapse import CollapseMonitor, patience_of
-from seqmatch.config import RunConfig
+from seqmatch.config import RunConfig, unshardable
 from seqmatch.distributed import ALONE, World, process_device
 from seqmatch.durable_files import remove_unfinished
+from seqmatch.errors import ConfigError
 from seqmatch.held_weights import HeldWeights
 from seqmatch.lens import Eyes
 from seqmatch.micro_batches import positions_per_pass
@@ -49,7 +50,7 @@ def begin(
     reporter.phase("loading the model")
     checkpoint = world.from_main(partial(_newest_checkpoint, run_dir, reporter))
     device = process_device(config.device)
-    is_sharded = config.parallelism == "shard" and world.size > 1
+    is_sharded = _is_sharded(config, world)
     policy = _policy(
         config,
         checkpoint,
@@ -89,6 +90,16 @@ def begin(
         world=world,
         shards=shards,
     )
+
+
+def _is_sharded(config: RunConfig, world: World) -> bool:
+    """True where the weights are divided; a launcher may know more processes than the config."""
+    if config.parallelism != "shard" or world.size == 1:
+        return False
+    reason = unshardable(config.adapter, config.objective, config.optimization, world.size)
+    if reason:
+        raise ConfigError(f"parallelism 'shard': {reason}")
+    return True
 
 
 def _policy(

@@ -245,12 +245,8 @@ class TrainingRun:
             write_state(self.state, self.config, self.dataset_sha256, folder, kept)
 
         try:
-            publish(
-                self.run_dir / "checkpoints",
-                self.state.step,
-                write,
-                keep=self.config.checkpoints.keep,
-            )
+            folder = self.run_dir / "checkpoints"
+            publish(folder, self.state.step, write, keep=self.config.checkpoints.keep)
             self.num_failed_saves = 0
         except (OSError, CheckpointError) as error:
             self.num_failed_saves += 1

@@ -8,18 +8,18 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from storage import run_rows
+from storage.devices import find_place, occupy
 from storage.engine import Database
 from storage.errors import DatasetNotFoundError, IllegalTransitionError, InvalidValueError
 from storage.file_system import make_private_folder
 from storage.ids import new_id
-from storage.placing import is_gpu, place, several
+from storage.placing import several
 from storage.records import Claim, ControlRequest, NewRun, RunRecord, RunStatus
-from storage.tables import datasets, device_slots, runs
+from storage.tables import datasets, runs
 
 MAX_CRASHES = 3
 """So often a start that died without reporting is followed by another by itself."""
@@ -236,20 +236,38 @@ class Runs:
             .order_by(runs.c.queued_at, runs.c.number)
         )
         with self._database.write() as connection:
-            found = _placed(connection, connection.execute(waiting).all())
+            found = find_place(connection, connection.execute(waiting).all())
             if found is None:
                 return None
-            queued, slots = found
-            now = self._database.now()
-            run = run_rows.fetch(connection, queued.id)
-            start = {**_CLEAN, "lease_until": now + lease_seconds, "started_at": now}
-            start |= {"attempt": run.attempt + 1, "runner": runner, "ended_at": None}
-            start |= {"alive_at": None, "progress_at": None}
-            run_rows.move(connection, run, RunStatus.RUNNING, **start)
-            taken = device_slots.c.name.in_(slots)
-            connection.execute(update(device_slots).where(taken).values(run_number=queued.number))
-            claimed = run_rows.fetch(connection, queued.id)
-        make_private_folder(self._run_dir(claimed.id))
+            return self._start(connection, found[0].id, found[1], runner, lease_seconds)
+
+    def claim_one(self, run_id: str, runner: str, *, lease_seconds: float = 60) -> Claim:
+        """Takes a waiting run for a worker that has devices of its own, outside of the slots.
+
+        Raises:
+            IllegalTransitionError: It does not wait.
+            RunNotFoundError: There is no such run.
+        """
+        with self._database.write() as connection:
+            return self._start(connection, run_id, [], runner, lease_seconds)
+
+    def _start(
+        self,
+        connection: Connection,
+        run_id: str,
+        slots: Sequence[str],
+        runner: str,
+        lease_seconds: float,
+    ) -> Claim:
+        now = self._database.now()
+        run = run_rows.fetch(connection, run_id)
+        start = {**_CLEAN, "lease_until": now + lease_seconds, "started_at": now}
+        start |= {"attempt": run.attempt + 1, "runner": runner, "ended_at": None}
+        start |= {"alive_at": None, "progress_at": None}
+        run_rows.move(connection, run, RunStatus.RUNNING, **start)
+        occupy(connection, run_rows.number_of(connection, run_id), slots)
+        claimed = run_rows.fetch(connection, run_id)
+        make_private_folder(self._run_dir(run_id))
         return Claim(run=claimed, attempt=claimed.attempt, device_slot=several(slots))
 
     def renew(self, run_id: str, attempt: int, lease_seconds: float = 60) -> ControlRequest | None:
@@ -361,26 +379,3 @@ class Runs:
 def _check_num_steps(num_steps: int) -> None:
     if num_steps < 1:
         raise InvalidValueError(f"a run of {num_steps} steps was asked for; at least 1 is needed")
-
-
-def _placed(
-    connection: Connection, waiting: Sequence[Row[Any, Any, Any]]
-) -> tuple[Row[Any, Any, Any], list[str]] | None:
-    """The first of the waiting runs that fits the free slots, and what it takes."""
-    query = (
-        select(device_slots.c.name, device_slots.c.run_number)
-        .where(device_slots.c.is_retired.is_(False))
-        .order_by(device_slots.c.position)
-    )
-    slots = connection.execute(query).all()
-    names = [slot.name for slot in slots]
-    free = [slot.name for slot in slots if slot.run_number is None]
-    has_gpu = any(map(is_gpu, names))
-    for run in waiting:
-        taken = place(run.device, free, has_gpu)
-        if taken is not None:
-            return run, taken
-        if "," in run.device and place(run.device, names, has_gpu) is not None:
-            kept = set(run.device.split(","))
-            free = [each for each in free if not any(place(one, [each], has_gpu) for one in kept)]
-    return None

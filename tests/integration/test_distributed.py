@@ -36,7 +36,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "sft": {**RARELY, "device": "cpu,cpu", "objective": {"kind": "sft", "backspace": False}},
     "sequence match": {**RARELY, "objective": {**ON_THE_WAY, "target_decay": 0.8}},
     "adversarial": {**RARELY, "objective": ADVERSARIAL},
-    "sharded": {**RARELY, "parallelism": "shard"},
+    "sharded": {**RARELY, "objective": ON_THE_WAY, "parallelism": "shard"},
 }
 STOPPED_AT = 7
 
@@ -55,7 +55,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, alone: Path) -> Path:
     folder = tmp_path_factory.mktemp("two")
     for name in ("resumed", "resumed sharded"):
         shutil.copytree(alone, folder / name)
-    usual = RARELY
+    usual = {**SETTINGS["sharded"], "parallelism": "replicate"}
     cases = [case(folder / name, changes) for name, changes in SETTINGS.items()]
     cases += [
         case(folder / "resumed", usual),

@@ -1,7 +1,9 @@
 """A run on two processes under the runner: completed, cancelled, and with one of them killed."""
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from seqmatch.jobs import attempt_files
+from seqmatch.jobs.environment import child_environment, python_module
 from seqmatch.jobs.process_tokens import living, read_identity
 from seqmatch.jobs.worker import TRAINER
 from storage.records import ControlRequest, RunStatus
@@ -81,4 +84,35 @@ def test_a_stop_ends_both_and_nothing_of_them_is_left(shop: Shop) -> None:
     assert ended.status is RunStatus.CANCELLED, ended.error_message
     assert [each.kind for each in shop.store.artifacts.list(run_id)] == ["adapter_zip"]
     assert not any(each.is_running() for each in processes.values())
+    shop.assert_nothing_left()
+
+
+def test_by_hand_a_run_trains_on_machines_with_copies_of_the_store(
+    shop: Shop, tmp_path: Path
+) -> None:
+    settings = TWO | {"device": "cpu", "optimization": {"num_steps": 3, "batch_size": 4}}
+    run_id = shop.queue("by hand", **settings).id
+    copied = tmp_path / "another machine"
+    shutil.copytree(shop.data_dir, copied)
+
+    started = [
+        subprocess.Popen(
+            python_module("seqmatch.jobs.by_hand", "--data-dir", str(data_dir), "--run", run_id),
+            env=child_environment(
+                RANK=str(rank),
+                LOCAL_RANK="0",
+                WORLD_SIZE="2",
+                LOCAL_WORLD_SIZE="1",
+                SEQMATCH_RENDEZVOUS=str(tmp_path / "rendezvous"),
+                OMP_NUM_THREADS="1",
+            ),
+        )
+        for rank, data_dir in enumerate((shop.data_dir, copied))
+    ]
+    assert [process.wait(120) for process in started] == [0, 0]
+
+    done = shop.run(run_id)
+    assert (done.status, done.attempt, done.runner) == (RunStatus.COMPLETED, 1, "by hand")
+    assert list(shop.curve(run_id)) == [1, 2, 3]
+    assert not (copied / "runs" / run_id / "checkpoints").exists()
     shop.assert_nothing_left()

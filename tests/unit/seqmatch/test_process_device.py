@@ -12,6 +12,7 @@ from seqmatch.errors import ConfigError
 from seqmatch.micro_batches import num_passes
 from seqmatch.types import Trajectory
 
+TWO_SHARDS = {"parallelism": "shard", "device": "cuda,cuda"}
 DATA = {"data": {"dataset": "x"}}
 
 
@@ -84,18 +85,18 @@ def test_a_process_alone_shares_nothing() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"device": "cuda:1,cuda:1"}, "names a GPU twice"),
-        ({"device": "cuda,cpu"}, "device: String should match pattern"),
-        ({"device": "auto,auto"}, "device: String should match pattern"),
+        ({"device": "cuda:1,cuda:1"}, "a GPU is named twice"),
+        ({"device": "cuda,cpu"}, "no device, nor a list of devices of one kind"),
+        ({"device": "auto,auto"}, "no device, nor a list of devices of one kind"),
         ({"device": "cpu,cpu", "optimization": {"batch_size": 1}}, "each needs a demonstration"),
-        ({"parallelism": "shard", "adapter": {"kind": "lora"}}, "is for adapter.kind 'full'"),
-        ({"parallelism": "shard", "objective": {"kind": "spin"}}, "cannot exchange weights"),
+        ({**TWO_SHARDS, "adapter": {"kind": "lora"}}, "with adapter.kind 'lora' only"),
+        ({**TWO_SHARDS, "objective": {"kind": "spin"}}, "another policy's, as spin does"),
         (
             {
-                "parallelism": "shard",
+                **TWO_SHARDS,
                 "objective": {"kind": "sequence_match", "target_decay": 0.9},
             },
-            "set target_decay to 0",
+            "a target network's",
         ),
         (
             {
@@ -103,13 +104,18 @@ def test_a_process_alone_shares_nothing() -> None:
                 "device": "cuda,cuda,cuda",
                 "optimization": {"batch_size": 64},
             },
-            "no multiple",
+            "64 demonstrations cannot be divided by 3",
         ),
     ],
 )
 def test_what_several_devices_cannot_do_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         run_config({**DATA, "adapter": {"kind": "full"}, **settings})
+
+
+def test_one_process_has_nothing_to_divide_and_refuses_nothing() -> None:
+    config = run_config({**DATA, "adapter": {"kind": "lora"}, "parallelism": "shard"})
+    assert config.devices == ("auto",)
 
 
 def test_a_list_of_devices_may_have_blanks_and_old_configs_have_one() -> None:
