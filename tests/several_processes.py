@@ -9,12 +9,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from seqmatch import gradients, run_steps
 from seqmatch.distributed import RENDEZVOUS_VARIABLE, World, joined
 from seqmatch.errors import ConfigError, SeqMatchError
 from seqmatch.reporting import Control
@@ -22,11 +24,13 @@ from tests.short_runs import Recorder, train_short
 
 DEADLINE = 120.0
 TALK = "talk"
+GRADIENTS = "accumulate_gradients"
 
 
 def case(folder: Path, changes: Mapping[str, Any] | str, **more: Any) -> dict[str, Any]:
     """One run: the changes of its settings, and `stop_at` which step the owner says `answer`.
 
+    `short_of_memory` is a process whose third step does not fit its accelerator.
     With `TALK` for changes, what the processes tell each other is tried instead.
     """
     return {"folder": str(folder), "changes": changes, **more}
@@ -66,15 +70,32 @@ def ends(folder: Path, size: int = 2) -> list[Any]:
 def _train(given: Mapping[str, Any], folder: Path, rank: int) -> list[Any]:
     answer = Control(given.get("answer", Control.STOP_AND_SAVE))
     recorder = Recorder(given.get("stop_at", -1), answer)
+    if given.get("short_of_memory") == rank:
+        vars(run_steps)[GRADIENTS] = _third_fails(gradients.accumulate_gradients)
     try:
         result = train_short(folder, recorder, given["changes"])
     except SeqMatchError as error:
         return [type(error).__name__, str(error)]
+    finally:
+        vars(run_steps)[GRADIENTS] = gradients.accumulate_gradients
     if rank == 0:
         rows = [(name, step, value) for (name, step), value in recorder.repeatable().items()]
         told = {"values": rows, "events": recorder.events}
         (folder / "reported.json").write_text(json.dumps(told))
     return [result.status, result.step]
+
+
+def _third_fails(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, out of memory at its third call and after half of its work."""
+    calls = count()
+
+    def works(*arguments: Any, **more: Any) -> Any:
+        found = work(*arguments, **more)
+        if next(calls) == 2:
+            raise torch.OutOfMemoryError("no room for a third")
+        return found
+
+    return works
 
 
 def _talk(world: World) -> list[Any]:

@@ -62,6 +62,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, alone: Path) -> Path:
         case(folder / "resumed sharded", SETTINGS["sharded"]),
         case(folder / "stopped", usual, stop_at=STOPPED_AT),
         case(folder / "left", usual, stop_at=STOPPED_AT, answer="stop"),
+        case(folder / "short of memory", SETTINGS["sequence match"], short_of_memory=1),
         case(folder / "talk", TALK),
         case(folder / "three", {"device": "cpu,cpu,cpu"}),
     ]
@@ -140,6 +141,11 @@ def test_all_processes_stop_at_the_step_at_which_the_owner_asks(two: Path) -> No
     assert ends(two / "left") == [["stopped", STOPPED_AT]] * 2
     assert [each.step for each in published(two / "stopped" / "checkpoints")] == [STOPPED_AT, 5]
     assert [each.step for each in published(two / "left" / "checkpoints")] == [5]
+
+
+def test_where_one_runs_out_of_memory_both_take_smaller_passes(two: Path) -> None:
+    assert events(two / "short of memory") == ["smaller_passes"]
+    assert_same_loss(reported(two / "sequence match"), reported(two / "short of memory"))
 
 
 def test_what_processes_tell_each_other(two: Path) -> None:
