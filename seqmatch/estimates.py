@@ -12,7 +12,8 @@ goes through the policy once more, and through each policy that judges it (4 byt
 each); a discriminator's second adapter takes a step of its own for each update.
 
 Of several devices each has its part of a batch and of a round, and all the weights, or its part of
-them and of what belongs to them. Processes on the CPU share its cores and are no faster than one.
+them and of what belongs to them. Processes on the CPU share its cores and are taken to be as fast
+as one.
 
 Operations of one input position: 2 a weight forward, 2 backward to the activations, and 2 more for
 a trained weight's gradient; the unembedding is computed once more in backward.

@@ -88,7 +88,10 @@ def _sharing(config: RunConfig) -> list[str]:
         "first one evaluates and saves while the others wait."
     ]
     if config.device.startswith("cpu"):
-        lines.append("On the CPU they share its cores: they are no faster than one process.")
+        lines.append(
+            "On the CPU they share its cores: a small model, which computes with one thread, "
+            "gains; a larger one does not."
+        )
     if adversarial_config(config.objective):
         lines.append("The first one trains the discriminator, on the whole batch, for all.")
     if config.parallelism == "shard":

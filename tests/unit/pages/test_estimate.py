@@ -56,7 +56,7 @@ def test_several_devices_are_told_what_they_share(store: RunStore) -> None:
     html = estimate_html(two, 1, [], None)
     assert "Memory of each of 2 processes" in html
     assert "2 processes share every batch" in html
-    assert "no faster than one process" in html
+    assert "they share its cores" in html
     like = replace(_finished(store), config_json=two.model_dump_json())
     assert "320 MB" in estimate_html(two, 1, [like], None), "of each: the peak is that of both"
 
