@@ -99,6 +99,11 @@ class Policy(nn.Module):
         """The longest input, prompt and answer together, where the model has a limit."""
         return position_limit(self.lm_config)
 
+    @property
+    def transformer(self) -> Any:
+        """The module of transformers that gives the last hidden states."""
+        return self._parts[0]
+
     def backbone(self, **inputs: Any) -> Any:
         """Runs the model up to its last hidden states; arguments as in transformers."""
         return self._parts[0](**inputs)
