@@ -35,6 +35,8 @@ ROUNDS_IN_A_ROW = 3
 
 WON_ACCURACY = 0.99
 """One in a hundred wrong: what the scores still say of one rollout against another is noise."""
+WON_AUC = 0.99
+"""On whole answers to held-out prompts: hardly a rollout is preferred to a demonstration."""
 WON_ENTROPY = 0.05
 """Nats; Bernoulli(0.99) has 0.056. With label smoothing it is not reached: accuracy decides."""
 CHANCE_BAND = 0.02
@@ -61,6 +63,8 @@ LENGTH_FACTOR = 3.0
 """Imitation moves lengths by tens of per cent; a reward that pays for length by multiples."""
 
 _IN_A_ROW = f"for {ROUNDS_IN_A_ROW} rounds in a row"
+EVALUATIONS_IN_A_ROW = 3
+"""As with rounds; between them the policy has had time to come nearer."""
 
 
 @dataclass(frozen=True)
@@ -186,15 +190,21 @@ class CollapseMonitor:
         ]
         return self._raise(self._lasting(found, ROUNDS_IN_A_ROW))
 
-    def after_evaluation(self, probe_auc: float | None) -> tuple[Flag, ...]:
-        """Takes the AUC of an independent probe on held-out data; returns the flags that are new.
+    def after_evaluation(
+        self, probe_auc: float | None, held_out_auc: float | None = None
+    ) -> tuple[Flag, ...]:
+        """Takes what was measured on held-out prompts; returns the flags that are new.
 
         Args:
-            probe_auc: None where it was not measured; the last one that was is kept.
+            probe_auc: AUC of an independent probe; None where it was not measured: the last one
+                that was is kept.
+            held_out_auc: AUC of the run's own discriminator on whole answers; None where there are
+                too few to say.
         """
         if probe_auc is not None and isfinite(probe_auc):
             self._state.probe_auc = probe_auc
-        return self._raise(self._gave_up())
+        lasting = self._lasting(_told_apart(held_out_auc), EVALUATIONS_IN_A_ROW)
+        return self._raise([*lasting, *self._gave_up()])
 
     def state(self) -> dict[str, Any]:
         """Returns all that the monitor knows as plain data; JSON keeps it exactly."""
@@ -287,6 +297,20 @@ def _won(verdict: DiscriminatorVerdict, patience: int) -> list[_Finding]:
             f"nats, {verdict.entropy:.3f} in the last one.",
         ),
     ]
+
+
+def _told_apart(auc: float | None) -> list[_Finding]:
+    """Finds a discriminator that tells whole answers apart, and a policy that does not follow.
+
+    Single actions may look alike to it all the while: the first ones of an answer do.
+    """
+    if auc is None or not isfinite(auc):
+        return []
+    seen = (
+        f"At {EVALUATIONS_IN_A_ROW} evaluations in a row the discriminator told whole answers from "
+        f"held-out demonstrations with an AUC of {WON_AUC} or more, {auc:.3f} at the last one."
+    )
+    return [_Finding("told_apart", "discriminator_won", auc >= WON_AUC, seen)]
 
 
 def _far_from_reference(summary: RoundSummary, limit: float) -> list[_Finding]:

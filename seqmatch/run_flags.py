@@ -6,6 +6,7 @@ import numpy as np
 
 from seqmatch.collapse import DiscriminatorVerdict
 from seqmatch.config import RunConfig
+from seqmatch.evaluation import MIN_PROMPTS
 from seqmatch.flags import Flag
 from seqmatch.generation import standing_tokens
 from seqmatch.objectives.dispatch import imitation_weight
@@ -32,11 +33,14 @@ def flags_of_terms(state: TrainState, terms: Mapping[str, float]) -> tuple[Flag,
     return state.monitor.after_update(verdict)
 
 
-def flags_of_evaluation(state: TrainState, metrics: Mapping[str, float]) -> tuple[Flag, ...]:
-    """Shows how well an independent probe tells the answers from demonstrations."""
+def flags_of_evaluation(
+    state: TrainState, metrics: Mapping[str, float], num_prompts: int
+) -> tuple[Flag, ...]:
+    """Shows how well a probe, and the run's discriminator, tell the answers from demonstrations."""
     if state.monitor is None:
         return ()
-    return state.monitor.after_evaluation(metrics.get("eval/probe_auc"))
+    own = metrics.get("discriminator/held_out_auc") if num_prompts >= MIN_PROMPTS else None
+    return state.monitor.after_evaluation(metrics.get("eval/probe_auc"), own)
 
 
 def summary_of(sampled: Round, backspace_id: int) -> RoundSummary:

@@ -43,7 +43,7 @@ CHARTS: tuple[Chart, ...] = (
             "eval/bound_chi_square_mixture",
         ),
         "Between whole answers, by one probe for all runs on a base model: lower is nearer to the "
-        "demonstrations, and the true value may be larger.",
+        "demonstrations. The true value may be larger; a bound at or below 0 says nothing.",
     ),
     Chart(
         "told_apart",
@@ -68,7 +68,8 @@ CHARTS: tuple[Chart, ...] = (
         "objective",
         "Terms of the objective",
         ("train/loss", "train/bc_loss", "train/sm_loss"),
-        "What is minimised and its two parts; after the warm-up the weight moves to SequenceMatch.",
+        "What is minimised and its parts; after the warm-up the weight moves from imitation to the "
+        "objective's own term.",
     ),
     Chart(
         "penalties",
@@ -104,8 +105,7 @@ CHARTS: tuple[Chart, ...] = (
         "discriminator_loss",
         "Discriminator loss",
         ("discriminator/loss",),
-        "At 2 log 2 = 1.39 of the cross entropy it cannot tell; towards 0 it has won and its "
-        "reward says little.",
+        "2 log 2 is 1.39; towards 0 it has won and its reward says little.",
     ),
     Chart(
         "discriminator_accuracy",
@@ -125,7 +125,7 @@ CHARTS: tuple[Chart, ...] = (
         "discriminator_entropy",
         "Entropy of the discriminator",
         ("discriminator/entropy",),
-        "0.69 where it knows nothing; near 0 it is certain of every answer.",
+        "log 2 is 0.69.",
     ),
     Chart(
         "calibration",
@@ -138,7 +138,7 @@ CHARTS: tuple[Chart, ...] = (
         "Mean reward",
         ("train/reward",),
         "Near 0 policy and demonstrations look alike to the discriminator; judge progress by the "
-        "held-out charts, since the discriminator moves too.",
+        "held-out charts.",
     ),
     Chart(
         "reference",

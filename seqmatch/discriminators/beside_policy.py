@@ -15,11 +15,13 @@ import torch
 from jaxtyping import Float
 from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from seqmatch.discriminators.network import Discriminator
 from seqmatch.discriminators.pair_features import PairFeatures, gradient_features, pair_features
 from seqmatch.errors import ConfigError
 from seqmatch.micro_batches import num_passes, share
+from seqmatch.new_weights import seeded_weights
 from seqmatch.objectives import DiscriminatorConfig
 from seqmatch.policy import Policy
 from seqmatch.seeding import child_seed
@@ -77,6 +79,8 @@ class PolicyDiscriminator:
         batch: SinglePassBatch,
         hidden: Float[Tensor, "batch slot hidden"] | None,
         values: StateActionValues | None,
+        *,
+        is_recomputed: bool = False,
     ) -> PairFeatures:
         """Returns the features of every action of a batch.
 
@@ -85,11 +89,16 @@ class PolicyDiscriminator:
             batch: Demonstrations and answers.
             hidden: The policy's states, where they are known.
             values: The policy's values; needed with the form "airl".
+            is_recomputed: Where a second adapter is read with gradient: hold its states alone and
+                run it again in the backward pass, so that memory is that of one pass of several.
         """
         asked = values if self.config.form == "airl" else None
         if self.backbone is None:
             return pair_features(policy, batch, hidden=hidden, values=asked)
-        return gradient_features(self.backbone, batch, values=asked)
+        states = None
+        if is_recomputed and torch.is_grad_enabled():
+            states = checkpoint(self.backbone.slot_states, batch, use_reentrant=False)
+        return gradient_features(self.backbone, batch, hidden=states, values=asked)
 
     @torch.no_grad()
     def scores(
@@ -153,8 +162,7 @@ def second_adapter(policy: Policy, seed: int) -> Policy:
         if not parameter.requires_grad
     }
     lm = copy.deepcopy(policy.lm, dict(frozen))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_weights(seed, policy.device):
         for layer in lm.modules():
             if isinstance(layer, LoraLayer):
                 for name in layer.lora_A:

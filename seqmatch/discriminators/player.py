@@ -161,8 +161,10 @@ class DiscriminatorPlayer:
 
     # ---- details
 
-    def _read(self, policy: Policy, one: SeenPass) -> PairFeatures:
-        return self.discriminator.read(policy, one.batch, one.hidden, one.values)
+    def _read(self, policy: Policy, one: SeenPass, *, is_one_of_many: bool = False) -> PairFeatures:
+        return self.discriminator.read(
+            policy, one.batch, one.hidden, one.values, is_recomputed=is_one_of_many
+        )
 
     def _read_all(
         self, policy: Policy, passes: Sequence[SeenPass], older: Sequence[SeenPass]
@@ -171,7 +173,8 @@ class DiscriminatorPlayer:
 
         The network reads them at once, so nothing depends on how the batch was cut into passes.
         """
-        parts = [self._read(policy, one) for one in (*passes, *older)]
+        seen = (*passes, *older)
+        parts = [self._read(policy, one, is_one_of_many=len(seen) > 1) for one in seen]
         if len(parts) == 1:
             return parts[0]
         order = batch_order(passes)

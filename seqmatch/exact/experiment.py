@@ -13,11 +13,12 @@ from seqmatch.divergences import divergences_of
 from seqmatch.exact.choices import OracleObjective, get_oracle_objective
 from seqmatch.exact.divergence_values import divergence_value
 from seqmatch.exact.languages import TABLE, get_language, parse_language
+from seqmatch.exact.objective_population import objective_config
 from seqmatch.exact.occupancy import state_action_occupancy
 from seqmatch.exact.optimum import Interrupted, Optimum, minimise, minimise_in_rounds
 from seqmatch.exact.output_law import output_law, simulate
 from seqmatch.exact.policies import ExactPolicy, make_policy, without_backspace
-from seqmatch.exact.population import Population, Setting, objective_config, population_of
+from seqmatch.exact.population import population_of
 from seqmatch.exact.results import (
     OracleAnswer,
     OracleLanguage,
@@ -25,6 +26,7 @@ from seqmatch.exact.results import (
     OracleRequest,
     OracleRun,
 )
+from seqmatch.exact.setting import Population, Setting
 from seqmatch.objectives.dispatch import warnings_of
 
 MAX_LISTED = 100

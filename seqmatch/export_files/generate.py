@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 HERE = Path(__file__).resolve().parent
+WINDOW = "sliding_window"
+"""Within it a window is full attention; beyond it no token could be taken back."""
 
 
 def load(base: str | None) -> tuple[Any, Any, torch.Tensor | None]:
@@ -68,7 +70,8 @@ def answer(
     The state is the visible prefix. A backspace shortens the cache by one, and the logits of the
     uncovered prefix are those that were computed when it was first reached.
     """
-    context = getattr(model.config, "max_position_embeddings", None) or 10**9
+    limits = (getattr(model.config, key, None) for key in ("max_position_embeddings", WINDOW))
+    context = min(filter(None, limits), default=10**9)
     room = min(args.max_new_tokens, context - len(ids))
     if room < 1:
         raise SystemExit(f"a prompt of {len(ids)} tokens; the model reads {context} tokens in all")

@@ -89,16 +89,27 @@ def test_healthy_seeds_raise_none(seed: int, tmp_path: Path) -> None:
     assert result.status == "completed"
 
 
-def test_a_policy_that_stands_still_is_told_apart(tmp_path: Path) -> None:
-    """Random weights that are not trained, and a discriminator without brakes."""
-    free = {
-        "learning_rate": 3e-3,
-        "gate": 1.0,
-        "label_smoothing": 0.0,
-        "updates": 4,
-        "warmup_steps": 200,
+@pytest.mark.parametrize(
+    ("level", "discriminator"),
+    [
+        # Right about nearly every whole answer of each batch:
+        (
+            "trajectory",
+            {"learning_rate": 3e-3, "label_smoothing": 0.0, "updates": 4, "warmup_steps": 200},
+        ),
+        # As it is suggested but for the gate; single actions often look alike, answers do not:
+        ("token", {"learning_rate": 1e-2}),
+    ],
+)
+def test_a_policy_that_stands_still_is_told_apart(
+    level: str, discriminator: dict[str, Any], tmp_path: Path
+) -> None:
+    """Random weights that are not trained, and a discriminator without a gate."""
+    objective = {
+        "level": level,
+        "warmup_fraction": 0.0,
+        "discriminator": {"warmup_steps": 0, "gate": 1.0, **discriminator},
     }
-    objective = {"level": "trajectory", "discriminator": free}
     changes = {"optimization": {"learning_rate": 1e-9}, "objective": objective}
     recorder = Recorder()
 

@@ -63,8 +63,29 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+SIX_ROWS = {"optimization": {"num_steps": 20, "batch_size": 6}}
+
+
 def changes(kind: str) -> dict[str, Any]:
     return {"objective": {**ALWAYS, **KINDS[kind]}, "evaluation": {"every": 10}}
+
+
+def _begun(
+    kind: str, folder: Path, step: int, further: Mapping[str, Any] | None = None
+) -> TrainingRun:
+    run = begin(
+        config_short({**changes(kind), **(further or {})}),
+        DEMONSTRATIONS,
+        run_dir=folder,
+        models_dir=folder,
+        allowed_models=(),
+        reporter=Recorder(),
+        dataset_sha256=SHA,
+        metrics_csv=None,
+    )
+    run.state.step = step
+    run.refresh_rollouts()
+    return run
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -124,18 +145,7 @@ def test_several_passes_give_the_gradient_of_one(kind: str, tmp_path: Path) -> N
     """The discriminator sees the whole batch at once, however it went through the policy."""
     found = []
     for at, positions in enumerate((10_000, 60)):
-        run = begin(
-            config_short(changes(kind) | {"optimization": {"num_steps": 20, "batch_size": 6}}),
-            DEMONSTRATIONS,
-            run_dir=tmp_path / str(at),
-            models_dir=tmp_path,
-            allowed_models=(),
-            reporter=Recorder(),
-            dataset_sha256=SHA,
-            metrics_csv=None,
-        )
-        run.state.step = 9
-        run.refresh_rollouts()
+        run = _begun(kind, tmp_path / str(at), step=9, further=SIX_ROWS)
         batch = run.draw_batch()
         loss = accumulate_gradients(
             run.state.policy,
@@ -160,22 +170,6 @@ def test_several_passes_give_the_gradient_of_one(kind: str, tmp_path: Path) -> N
     close = 2e-2 if run.state.player else 1e-4
     for name, gradient in of_whole.items():
         torch.testing.assert_close(of_parts[name], gradient, rtol=0.0, atol=close * scale)
-
-
-def _begun(kind: str, folder: Path, step: int) -> TrainingRun:
-    run = begin(
-        config_short(changes(kind)),
-        DEMONSTRATIONS,
-        run_dir=folder,
-        models_dir=folder,
-        allowed_models=(),
-        reporter=Recorder(),
-        dataset_sha256=SHA,
-        metrics_csv=None,
-    )
-    run.state.step = step
-    run.refresh_rollouts()
-    return run
 
 
 def test_a_stop_while_the_first_judged_round_is_sampled_changes_nothing(tmp_path: Path) -> None:

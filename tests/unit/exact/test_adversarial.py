@@ -17,8 +17,9 @@ from seqmatch.exact.languages import Language, State, complete_answers
 from seqmatch.exact.occupancy import state_action_occupancy
 from seqmatch.exact.output_law import output_law
 from seqmatch.exact.policies import ExactPolicy, make_policy
-from seqmatch.exact.population import Population, Setting, population_of
+from seqmatch.exact.population import population_of
 from seqmatch.exact.results import OraclePiece, OracleRequest, OracleRun
+from seqmatch.exact.setting import Population, Setting
 from seqmatch.exact.trajectories import WeightedTrajectories, values_along
 from seqmatch.intervals import mean_with_interval
 from seqmatch.policy_gradient import (

@@ -15,8 +15,9 @@ from seqmatch.exact.experiment import loss_match, optimum_of
 from seqmatch.exact.languages import Language, State, complete_answers, get_language
 from seqmatch.exact.output_law import output_law
 from seqmatch.exact.policies import ExactPolicy, make_policy
-from seqmatch.exact.population import Population, Setting, population_of
+from seqmatch.exact.population import population_of
 from seqmatch.exact.results import OracleRequest
+from seqmatch.exact.setting import Population, Setting
 from tests.oracles.brute_force import law_of_answers, tempered
 from tests.oracles.f_divergences import generator_prime
 from tests.oracles.stationarity import data_measure, model_measure, reward, slope_of_phi

@@ -333,3 +333,22 @@ def test_variety_is_not_lost_by_length_alone() -> None:
     assert codes_of([ROUND, *[longer] * 5, *[shorter] * 5]) == []
     repeating = replace(ROUND, mean_length=50.0, distinct_2=0.05)
     assert codes_of([ROUND, *[repeating] * 5]) == ["policy_collapsed"]
+
+
+@pytest.mark.parametrize(
+    ("areas", "expected"),
+    [
+        ([0.995, 0.99, 0.999], ["discriminator_won"]),
+        ([0.995, None, nan, 0.99, 0.999], ["discriminator_won"]),  # what is not known says nothing
+        ([0.995, 0.989, 0.99, 0.999], []),
+        ([0.98] * 20, []),
+        ([0.995, 0.99], []),
+    ],
+)
+def test_whole_answers_told_apart_three_times_in_a_row(
+    areas: list[float | None], expected: list[str]
+) -> None:
+    monitor = new_monitor()
+    found = [flag for area in areas for flag in monitor.after_evaluation(None, area)]
+    assert [flag.code for flag in found] == expected
+    assert all("AUC of 0.99 or more, 0.999 at the last one" in flag.message for flag in found)

@@ -1,5 +1,6 @@
 """The discriminator beside a policy: what it compares, how it learns, what it leaves alone."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,19 @@ def lora_policy(tmp_path: Path) -> Policy:
     return found
 
 
+def _counting(sizes: list[int]) -> Callable[[Tensor], Tensor]:
+    def packed(kept: Tensor) -> Tensor:
+        sizes.append(kept.nbytes)
+        return kept
+
+    return packed
+
+
+def _moments(player: DiscriminatorPlayer) -> list[Tensor]:
+    """Adam's first moments: a tenth of the gradient of the first update."""
+    return [state["exp_avg"] for state in player.optimizer.state.values()]
+
+
 def _bytes(policy: Policy) -> tuple[list[Trajectory], list[Trajectory]]:
     stop = policy.space.eos_id
     demos = [TokenizedDemonstration((65, 66), (67, 68 + at % 3, stop), at) for at in range(8)]
@@ -238,6 +252,31 @@ def test_a_second_adapter_starts_as_the_base_model(lora_policy: Policy) -> None:
     with lora_policy.lm.disable_adapter(), torch.no_grad():
         plain: Tensor = lora_policy.hidden_states(ids)
     torch.testing.assert_close(backbone.hidden_states(ids), plain)
+
+
+def test_a_second_adapter_in_passes_learns_the_same_and_holds_less(lora_policy: Policy) -> None:
+    """Its states are computed again in the backward pass, so that only they are held."""
+    data, answers = _bytes(lora_policy)
+    whole = [_seen(lora_policy, data, answers)]
+    parted = [_seen(lora_policy, data[:4], answers[:4]), _seen(lora_policy, data[4:], answers[4:])]
+    settings = {"backbone": "adapter", "learning_rate": 1e-3}
+    one, two = (_player(lora_policy, discriminator=settings) for _ in range(2))
+
+    told = one.learn(lora_policy, whole, [], 0), two.learn(lora_policy, parted, [], 0)
+    assert told[1] == pytest.approx(told[0], rel=1e-3, abs=1e-5)
+    for mine, theirs in zip(_moments(one), _moments(two), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-6)
+
+    held = []
+    for is_recomputed in (False, True):
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(_counting(sizes), lambda kept: kept):
+            features = one.discriminator.read(
+                lora_policy, whole[0].batch, None, None, is_recomputed=is_recomputed
+            )
+        held.append(sum(sizes))
+        assert features.states.requires_grad
+    assert held[1] < held[0] / 5
 
 
 def test_a_second_adapter_needs_a_frozen_base(policy: Policy) -> None:

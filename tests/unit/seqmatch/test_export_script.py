@@ -1,6 +1,8 @@
 """The script in the download does what our decoder does, where no one tries it by hand."""
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +12,15 @@ from seqmatch.export_files import generate as script
 from seqmatch.generation import UniformSource, generate, standing_tokens
 from seqmatch.scratch_model import byte_tokenizer
 from seqmatch.text import render_prompt
+from tests.architectures import SUPPORTED, tiny_model
 from tests.tiny_models import policy_of, row_of, tiny_gpt2, tiny_llama
+
+
+def windowed(seed: int = 0) -> Any:
+    """Reads 24 positions, its window, of 64."""
+    config_class, changes, _ = SUPPORTED["mistral-windowed"]
+    return tiny_model(config_class, {**changes, "vocab_size": 11}, seed)
+
 
 TEMPLATE = (
     "{% for message in messages %}<bos>{{ message.role }}\n{{ message.content }}<eos>\n{% endfor %}"
@@ -18,16 +28,16 @@ TEMPLATE = (
 )
 
 
-@pytest.mark.parametrize("build", [tiny_llama, tiny_gpt2])
+@pytest.mark.parametrize("build", [tiny_llama, tiny_gpt2, windowed])
 @pytest.mark.parametrize(("max_new_tokens", "max_actions"), [(12, 60), (5, 11), (8, 3)])
-@pytest.mark.parametrize("prompt_length", [3, 60])  # these models read 64 positions
+@pytest.mark.parametrize("to_the_end", [61, 4])  # of the positions that the model reads
 def test_greedy_answers_are_the_same(
-    build: type, max_new_tokens: int, max_actions: int, prompt_length: int
+    build: Callable[..., Any], max_new_tokens: int, max_actions: int, to_the_end: int
 ) -> None:
     num_backspaces = 0
     for seed in range(3):
         policy = policy_of(build(seed=seed), likes_backspace=2.0)
-        prompt = tuple(at % 9 for at in range(prompt_length))
+        prompt = tuple(at % 9 for at in range(max(3, (policy.max_positions or 0) - to_the_end)))
         for row in (None, row_of(policy).detach()):
             decoding = DecodingConfig(
                 temperature=0.0, max_new_tokens=max_new_tokens, max_actions=max_actions
@@ -43,7 +53,7 @@ def test_greedy_answers_are_the_same(
             assert tuple(found[0]) == standing_tokens(ours.actions, backspace_id)
             assert found[1] == ours.actions.count(backspace_id)
             num_backspaces += found[1]
-    assert num_backspaces or max_actions == 3 or prompt_length == 60
+    assert num_backspaces or max_actions == 3 or to_the_end == 4
 
 
 @pytest.mark.parametrize("template", [None, TEMPLATE])
