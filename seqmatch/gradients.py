@@ -1,4 +1,8 @@
-"""The gradient of the objective on one batch, in as many passes as memory needs."""
+"""The gradient of the objective on one batch, in passes of rows of about one length.
+
+A loss is a mean over sequences, so a pass gives its part of the batch's loss exactly where each of
+its rows has the weight that it has in the batch; the parts are added up.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +15,28 @@ from torch.nn import Parameter
 
 from seqmatch.discriminators.player import SeenPass
 from seqmatch.distributed import ALONE, World
-from seqmatch.metrics import METRICS
-from seqmatch.micro_batches import num_passes, share
+from seqmatch.micro_batches import Pass, length_passes, num_positions
 from seqmatch.objectives import ObjectiveConfig
-from seqmatch.objectives.dispatch import needs_backspace_q, objective_loss, value_temperature
+from seqmatch.objectives.dispatch import (
+    is_paired,
+    needs_backspace_q,
+    objective_loss,
+    value_temperature,
+)
+from seqmatch.phase_times import HostClock, PhaseTimes
 from seqmatch.policy import Policy
 from seqmatch.round_terms import BatchTerms, Complete, PassTerms
 from seqmatch.single_pass import build_batch
 from seqmatch.target_network import TargetNetwork
-from seqmatch.types import SinglePassBatch, StateActionValues, Trajectory
+from seqmatch.types import LossOutput, SinglePassBatch, StateActionValues, Trajectory
+
+_OVER_DEMONSTRATED_ACTIONS = frozenset(
+    {"train/nll", "train/td_data", "train/target_gap", "train/clipped_data"}
+)
+"""Terms that are means over all actions of one side; the others are means over its sequences."""
+_OVER_SAMPLED_ACTIONS = frozenset(
+    {"train/td_rollout", "train/clipped_rollout", "train/policy_entropy", "train/clipped_ratios"}
+)
 
 
 @dataclass(frozen=True)
@@ -37,15 +54,24 @@ class BatchLoss:
 class _Pass:
     """One part of a batch that goes through the policy at once."""
 
+    places: Sequence[int]
+    """Where its rows stand in the batch, demonstrations before rollouts."""
     demonstrated: Sequence[Trajectory]
-    sampled: Sequence[Trajectory]
     batch: SinglePassBatch
-    weight: float
-    """Its share of the demonstrations."""
-    token_weight: float
-    """Its share of the demonstrated tokens."""
-    rollout_share: float
-    """Its share of the rollouts."""
+    demonstrated_weight: float
+    """Of each demonstration in the batch's mean."""
+    sampled_weight: float
+    """Of each rollout."""
+    demonstrated_share: float
+    """Its share of the demonstrated actions."""
+    sampled_share: float
+    """Its share of the rollouts' actions."""
+
+    def share_of(self, term: str) -> float:
+        """Returns by what a term of this pass is weighed in the batch's."""
+        if term in _OVER_DEMONSTRATED_ACTIONS:
+            return self.demonstrated_share
+        return self.sampled_share if term in _OVER_SAMPLED_ACTIONS else 1.0
 
 
 def accumulate_gradients(
@@ -59,13 +85,11 @@ def accumulate_gradients(
     target: TargetNetwork | None = None,
     complete: Complete | None = None,
     world: World = ALONE,
+    phases: PhaseTimes[Any] | None = None,
 ) -> BatchLoss:
     """Adds the gradient of the objective to the parameters' and returns the loss.
 
-    Losses are means over sequences, so the batch is cut into passes of equal shares of the
-    demonstrations and of the rollouts, each weighted by its share; a term in nats per token is
-    weighted by the pass's share of the demonstrated tokens. Means of |TD| over tokens are averaged
-    over passes as losses are.
+    Into which passes the batch is cut changes nothing but the rounding of sums.
 
     Args:
         policy: The policy.
@@ -76,52 +100,54 @@ def accumulate_gradients(
         max_positions: Input positions that go through the policy at once.
         target: Gives the values of next states; None takes the policy's own. Not asked where
             `beta` is 1.
-        complete: Finds what the loss needs beside the values, for the whole batch at once: a batch
-            of one pass is read by it between forward and backward, several are run without
-            gradient before.
-        world: The processes that share the passes. Gradient, loss and terms are then those of this
-            process's passes, weighted as parts of the whole batch: `added_up` joins them.
+        complete: Finds what the loss needs beside the values, for the whole batch at once. Where
+            the whole batch fits `max_positions` it reads the passes between their forward and
+            their backward, else they are run without gradient before.
+        world: The processes that share the passes. Gradient, loss and terms are then the parts of
+            this process's passes: `added_up` joins them.
+        phases: Counts the time to `data`, `forward` and `backward`.
     """
-    count = num_passes([demonstrated, replayed], max_positions, world.size)
-    one_of = partial(_pass, policy, demonstrated, replayed, count)
-    own = range(world.rank, count, world.size)
-    passes = [one_of(index) for index in own]
+    timed = PhaseTimes(HostClock()) if phases is None else phases
+    with timed.during("data"):
+        cut = _cut(objective, demonstrated, replayed, max_positions, world.size)
+        one_of = partial(_pass, policy, demonstrated, replayed)
+        own = range(world.rank, len(cut), world.size)
+        passes = [one_of(cut[index]) for index in own]
     asked: dict[str, Any] = {
         "value_temperature": value_temperature(objective),
         "with_backspace_q": needs_backspace_q(objective),
     }
-    found: StateActionValues | None = None
-    completed = [PassTerms()] * len(passes)
+    held: list[StateActionValues] = []
+    further = [PassTerms()] * len(passes)
     terms: dict[str, float] = {}
-    if complete is not None and count == world.size == 1:
-        seen = [_seen(policy, passes[0], asked)]
-        found = seen[0].values
-        batch_terms = complete(seen)
-        completed, terms = batch_terms.passes, dict(batch_terms.metrics)
+    if complete is not None and world.size == 1 and _fit_at_once(passes, max_positions):
+        with timed.during("forward"):
+            seen = [_seen(policy, one, asked) for one in passes]
+        held = [one.values for one in seen]
+        found = complete(seen)
+        further, terms = found.passes, dict(found.metrics)
     elif complete is not None:
         # What is found is found of the whole batch: one process does, and tells the others.
-        look = partial(_completed, complete, policy, map(one_of, range(count)), asked)
-        batch_terms = world.from_main(look)
-        completed = [batch_terms.passes[index].to(policy.device) for index in own]
-        terms = dict(batch_terms.metrics) if world.is_main else {}
-    total = 0.0
-    for one, further in zip(passes, completed, strict=True):
-        # Before the policy's own pass: it exchanges the weights that backward will read.
-        ahead = target.next_values(policy, one.batch) if target is not None and beta < 1.0 else None
-        values = found or policy.state_action_values(one.batch, **asked)
-        values = replace(values, next_values=ahead)
-        output = objective_loss(objective, *_sides(values, one, further), beta)
-        torch.autograd.backward(output.loss * one.weight)
-        names = list(output.terms)
-        numbers = torch.stack([output.loss.detach(), *(output.terms[name] for name in names)])
-        loss, *rest = numbers.double().tolist()
-        total += one.weight * loss
-        for name, value in zip(names, rest, strict=True):
-            is_per_token = METRICS[name].unit == "nats per token"
-            weight = one.token_weight if is_per_token else one.weight
-            terms[name] = terms.get(name, 0.0) + value * weight
-    num_positions = sum(len(row.prompt_ids) + len(row.pushes) for row in (*demonstrated, *replayed))
-    return BatchLoss(total, terms, num_positions)
+        look = partial(_completed, complete, policy, map(one_of, cut), asked, timed)
+        found = world.from_main(look)
+        further = [found.passes[index].to(policy.device) for index in own]
+        terms = dict(found.metrics) if world.is_main else {}
+    outputs: list[LossOutput] = []
+    for index, one in enumerate(passes):
+        with timed.during("forward"):
+            # Before the policy's own pass: it exchanges the weights that backward will read.
+            is_asked = target is not None and beta < 1.0
+            ahead = target.next_values(policy, one.batch) if target and is_asked else None
+            values = held[index] if held else policy.state_action_values(one.batch, **asked)
+            sides = _sides(replace(values, next_values=ahead), one, further[index])
+            output = objective_loss(objective, *sides, beta)
+        with timed.during("backward"):
+            torch.autograd.backward(output.loss)
+        outputs.append(LossOutput(output.loss.detach(), output.terms))
+    rows = (*demonstrated, *replayed)
+    return BatchLoss(
+        *_joined(passes, outputs, terms), num_positions=sum(num_positions(row) for row in rows)
+    )
 
 
 def added_up(
@@ -158,31 +184,57 @@ def added_up(
     return replace(found, loss=sum(part.loss for part in losses), terms=terms)
 
 
-def _pass(
-    policy: Policy,
+def _cut(
+    objective: ObjectiveConfig,
     demonstrated: Sequence[Trajectory],
     replayed: Sequence[Trajectory],
-    count: int,
-    index: int,
-) -> _Pass:
-    """The `index`-th of `count` passes of a batch."""
-    rows, sampled = share(demonstrated, index, count), share(replayed, index, count)
-    num_labels = sum(len(row.labels) for row in demonstrated)
-    return _Pass(
-        demonstrated=rows,
-        sampled=sampled,
-        batch=build_batch([*rows, *sampled], policy.space, device=policy.device),
-        weight=len(rows) / len(demonstrated),
-        token_weight=sum(len(row.labels) for row in rows) / num_labels,
-        rollout_share=len(sampled) / max(len(replayed), 1),
+    max_positions: int,
+    num_processes: int,
+) -> list[Pass]:
+    """The passes of a batch, by the places of their rows."""
+    return length_passes(
+        [[num_positions(row) for row in group] for group in (demonstrated, replayed)],
+        max_positions,
+        num_processes=num_processes,
+        is_paired=bool(replayed) and is_paired(objective),
     )
 
 
+def _pass(
+    policy: Policy, demonstrated: Sequence[Trajectory], replayed: Sequence[Trajectory], rows: Pass
+) -> _Pass:
+    """These rows of a batch, laid out."""
+    data, sampled = [demonstrated[at] for at in rows[0]], [replayed[at] for at in rows[1]]
+    return _Pass(
+        places=[*rows[0], *(len(demonstrated) + at for at in rows[1])],
+        demonstrated=data,
+        batch=build_batch([*data, *sampled], policy.space, device=policy.device),
+        demonstrated_weight=1.0 / len(demonstrated),
+        sampled_weight=1.0 / max(len(replayed), 1),
+        demonstrated_share=_num_actions(data) / _num_actions(demonstrated),
+        sampled_share=_num_actions(sampled) / max(_num_actions(replayed), 1),
+    )
+
+
+def _num_actions(rows: Iterable[Trajectory]) -> int:
+    return sum(len(row.labels) for row in rows)
+
+
+def _fit_at_once(passes: Sequence[_Pass], max_positions: int) -> bool:
+    """Whether memory suffices for the graphs of all passes."""
+    num_slots = sum(one.batch.input_ids.numel() for one in passes)
+    return len(passes) == 1 or num_slots <= max_positions
+
+
 def _completed(
-    complete: Complete, policy: Policy, passes: Iterable[_Pass], asked: dict[str, Any]
+    complete: Complete,
+    policy: Policy,
+    passes: Iterable[_Pass],
+    asked: dict[str, Any],
+    timed: PhaseTimes[Any],
 ) -> BatchTerms:
     """What is found of a batch of several passes, before their gradients; in host memory."""
-    with torch.no_grad():
+    with timed.during("forward"), torch.no_grad():
         seen = [_seen(policy, one, asked) for one in passes]
     found = complete(seen)
     return replace(found, passes=[each.to(torch.device("cpu")) for each in found.passes])
@@ -191,21 +243,37 @@ def _completed(
 def _seen(policy: Policy, one: _Pass, asked: dict[str, Any]) -> SeenPass:
     hidden = policy.slot_states(one.batch)
     values = policy.state_action_values(one.batch, hidden=hidden, **asked)
-    return SeenPass(one.demonstrated, one.batch, hidden, values)
+    return SeenPass(one.demonstrated, one.batch, hidden, values, one.places)
 
 
 def _sides(
     values: StateActionValues, one: _Pass, further: PassTerms
 ) -> tuple[StateActionValues, StateActionValues | None]:
-    """Demonstrations and rollouts of a pass, each with what its loss needs beside the values."""
-    rows = len(one.demonstrated)
-    data = replace(values.rows(slice(0, rows)), **further.data)
-    if not one.sampled:
+    """Demonstrations and rollouts of a pass, each with what its loss needs beside the values.
+
+    A row weighs what it weighs in the batch: the losses of all passes add up to the batch's.
+    """
+    rows, num_rows = len(one.demonstrated), len(one.places)
+    data, rollouts = values.rows(slice(0, rows)), values.rows(slice(rows, None))
+    each = values.values.new_full((num_rows,), one.demonstrated_weight)
+    each[rows:] = one.sampled_weight
+    data = replace(data, weights=each[:rows], **further.data)
+    if rows == num_rows:
         return data, None
-    rollouts = replace(values.rows(slice(rows, None)), **further.rollouts)
-    if one.rollout_share != one.weight:
-        # The loss is weighed by the share of the demonstrations; this makes it the rollouts' own.
-        each = one.rollout_share / (one.weight * len(one.sampled))
-        weights = rollouts.values.new_full((len(one.sampled),), each)
-        rollouts = replace(rollouts, weights=weights)
-    return data, rollouts
+    return data, replace(rollouts, weights=each[rows:], **further.rollouts)
+
+
+def _joined(
+    passes: Sequence[_Pass], outputs: Sequence[LossOutput], terms: dict[str, float]
+) -> tuple[float, dict[str, float]]:
+    """The sum of the passes' losses, and `terms` with theirs; the device is read once."""
+    if not passes:
+        return 0.0, terms
+    names = list(outputs[0].terms)
+    numbers = [torch.stack([each.loss, *(each.terms[name] for name in names)]) for each in outputs]
+    total, joined = 0.0, dict(terms)
+    for one, (loss, *rest) in zip(passes, torch.stack(numbers).double().tolist(), strict=True):
+        total += loss
+        for name, value in zip(names, rest, strict=True):
+            joined[name] = joined.get(name, 0.0) + value * one.share_of(name)
+    return total, joined

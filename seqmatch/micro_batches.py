@@ -1,6 +1,7 @@
 """Which rows go through the policy at once: passes of about one length that memory suffices for."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -33,21 +34,18 @@ def positions_per_pass(
     return max(budget_bytes // bytes_per_position, 1)
 
 
-def num_passes(
-    groups: Sequence[Sequence[Trajectory]], max_positions: int, num_processes: int = 1
-) -> int:
-    """Returns into how many passes a batch is cut so that each has at most `max_positions`.
+def num_passes(groups: Sequence[Sequence[Trajectory]], max_positions: int) -> int:
+    """Returns into how many passes rows are cut, in order, each of at most `max_positions`.
 
-    The groups (demonstrations, rollouts) go together: pass i has the i-th share of each. Every row
-    is counted at the longest row's length, since a pass is padded to it. Each pass has a row of
-    each group that is not empty, so there are at most as many passes as the smaller one has rows.
-    Up to that, processes that share the passes get equally many.
+    The groups go together: pass i has the i-th share of each. Every row is counted at the longest
+    row's length, since a pass is padded to it. Each pass has a row of each group that is not empty,
+    so there are at most as many passes as the smaller one has rows.
     """
     rows = [trajectory for group in groups for trajectory in group]
     longest = max((num_positions(row) for row in rows), default=0)
     fewest = min((len(group) for group in groups if group), default=1)
     needed = max(-(-len(rows) * longest // max_positions), 1)
-    return min(-(-needed // num_processes) * num_processes, fewest)
+    return min(needed, fewest)
 
 
 def share(group: Sequence[Row], index: int, count: int) -> Sequence[Row]:
@@ -64,6 +62,7 @@ def length_passes(
     groups: Sequence[Sequence[int]],
     max_positions: int,
     *,
+    num_processes: int = 1,
     cost_of_a_pass: int = POSITIONS_A_PASS_COSTS,
     is_paired: bool = False,
 ) -> list[Pass]:
@@ -74,9 +73,13 @@ def length_passes(
     taken; what is then above `max_positions` is cut evenly. Each pass has a row of each group that
     is not empty. A function of the lengths alone.
 
+    Processes take the passes in turn. As long as there are rows for it, they get equally many, and
+    those of a turn are of about one length, so that none waits.
+
     Args:
         groups: The lengths of the rows of each group (demonstrations, rollouts), in positions.
         max_positions: Positions that go through the policy at once.
+        num_processes: Processes that share the passes.
         cost_of_a_pass: The constant, in positions.
         is_paired: Whether the i-th rows of all groups must be in one pass; the groups then have
             equally many rows.
@@ -86,21 +89,31 @@ def length_passes(
     """
     if is_paired:
         pairs = [max(lengths) for lengths in zip(*groups, strict=True)]
-        cut = length_passes([pairs], max_positions // len(groups), cost_of_a_pass=cost_of_a_pass)
+        cut = length_passes(
+            [pairs],
+            max(max_positions // len(groups), 1),
+            num_processes=num_processes,
+            cost_of_a_pass=cost_of_a_pass // len(groups),
+        )
         return [rows * len(groups) for rows in cut]
     lengths = np.concatenate([np.asarray(group, dtype=np.int64) for group in groups])
     group_of = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     at_home = np.concatenate([np.arange(len(group)) for group in groups])
     order = np.argsort(-lengths, kind="stable")
     filled = [number for number, group in enumerate(groups) if group]
-    borders = _borders(lengths[order], group_of[order], filled, max_positions, cost_of_a_pass)
+    borders = _borders(
+        lengths[order],
+        np.stack([group_of[order] == number for number in filled]),
+        num_processes,
+        (max_positions, cost_of_a_pass),
+    )
     passes: list[Pass] = []
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         rows = order[start:end]
         of_groups = [at_home[rows[group_of[rows] == number]] for number in range(len(groups))]
         size = int(lengths[order[start]]) * (end - start)
         fewest = min(len(of_groups[number]) for number in filled)
-        count = min(max(-(-size // max_positions), 1), fewest)
+        count = _num_equal(-(-size // max_positions), fewest, num_processes)
         passes += [
             [sorted(share(group.tolist(), index, count)) for group in of_groups]
             for index in range(count)
@@ -108,31 +121,45 @@ def length_passes(
     return passes
 
 
+def _num_equal(needed: int, fewest: int, num_processes: int) -> int:
+    """How many passes: at least those needed, the same number for each process, none without rows.
+
+    With fewer rows than processes some have nothing to do.
+    """
+    if fewest < num_processes:
+        return max(fewest, 1)
+    rounds = max(-(-needed // num_processes), 1)
+    return min(rounds, fewest // num_processes) * num_processes
+
+
 def _borders(
     lengths: npt.NDArray[np.int64],
-    group_of: npt.NDArray[np.int64],
-    filled: Sequence[int],
-    max_positions: int,
-    cost_of_a_pass: int,
+    is_of: npt.NDArray[np.bool_],
+    num_processes: int,
+    limit_and_cost: tuple[int, int],
 ) -> list[int]:
-    """Where the rows, the longest first, are cut at the least cost: from 0 to their number."""
+    """Where the rows, the longest first, are cut at the least cost: from 0 to their number.
+
+    Between two borders stands a row of each group (a row of `is_of`) for each process.
+    """
+    max_positions, cost_of_a_pass = limit_and_cost
     num_rows = len(lengths)
-    if num_rows * int(lengths[0]) - int(lengths.sum()) <= cost_of_a_pass:
+    if num_rows * int(lengths[0]) - int(lengths.sum()) <= cost_of_a_pass * num_processes:
         return [0, num_rows]  # no cut could save what a pass costs
     changes = np.flatnonzero(np.diff(lengths)) + 1
     if len(changes) > MAX_CUTS:
         changes = changes[np.linspace(0, len(changes) - 1, MAX_CUTS).astype(np.int64)]
     places = np.concatenate([[0], changes, [num_rows]])
-    before = np.stack([np.cumsum(group_of == number) for number in filled])
-    before = np.concatenate([np.zeros((len(filled), 1), dtype=np.int64), before], axis=1)[:, places]
+    before = np.pad(np.cumsum(is_of, axis=1), ((0, 0), (1, 0)))[:, places]
     # best[j] is the least cost of the rows before the j-th place.
     best = np.full(len(places), np.inf)
     best[0], came_from = 0.0, np.zeros(len(places), dtype=np.int64)
     for end in range(1, len(places)):
         sizes = (places[end] - places[:end]) * lengths[places[:end]]
-        costs = best[:end] + sizes + -(-sizes // max_positions) * cost_of_a_pass
-        has_each = (before[:, end, None] > before[:, :end]).all(axis=0)
-        costs[~has_each] = np.inf
+        turns = -(-sizes // (max_positions * num_processes))
+        costs = best[:end] + sizes + turns * num_processes * cost_of_a_pass
+        fewest = (before[:, end, None] - before[:, :end]).min(axis=0)
+        costs[fewest < num_processes] = np.inf
         came_from[end] = int(costs.argmin())
         best[end] = costs[came_from[end]]
     found, at = [num_rows], len(places) - 1

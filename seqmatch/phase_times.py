@@ -67,7 +67,7 @@ class StreamClock:
 
     def mark(self) -> Any:
         """Puts an event behind the kernels that were asked for so far."""
-        event = torch.cuda.Event(enable_timing=True)
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 

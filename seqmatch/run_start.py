@@ -18,6 +18,7 @@ from seqmatch.lens import Eyes
 from seqmatch.micro_batches import positions_per_pass
 from seqmatch.objectives.dispatch import has_start, in_rounds, rollout_config, warnings_of
 from seqmatch.optimization import make_optimizer
+from seqmatch.phase_times import PhaseTimes, clock_of
 from seqmatch.policy import Policy, load_policy, load_saved_policy
 from seqmatch.replay_buffer import ReplayBuffer
 from seqmatch.reporting import Reporter
@@ -26,6 +27,7 @@ from seqmatch.run_steps import TrainingRun
 from seqmatch.seeding import child_seed
 from seqmatch.sharding import Shards
 from seqmatch.target_network import make_target
+from seqmatch.throughput import Throughput
 from seqmatch.training_state import TrainState, make_player, read_state
 from seqmatch.types import Demonstration
 
@@ -87,6 +89,7 @@ def begin(
         metrics_csv=metrics_csv,
         max_positions=pass_positions(policy),
         eyes=eyes,
+        throughput=Throughput(PhaseTimes(clock_of(device))),
         world=world,
         shards=shards,
     )

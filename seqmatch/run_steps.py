@@ -14,7 +14,6 @@ from seqmatch.checkpoints import publish
 from seqmatch.config import RunConfig
 from seqmatch.discriminators.files import save_discriminator
 from seqmatch.discriminators.held_out import held_out_metrics
-from seqmatch.discriminators.player import SeenPass
 from seqmatch.distributed import ALONE, World
 from seqmatch.durable_files import new_folder
 from seqmatch.errors import CheckpointError, DivergedError
@@ -29,22 +28,15 @@ from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
 from seqmatch.policy import Policy, save_policy
 from seqmatch.question import Question
 from seqmatch.reporting import Control, Reporter
-from seqmatch.round_terms import (
-    BatchTerms,
-    Complete,
-    RoundFindings,
-    findings_of_round,
-    terms_of_passes,
-)
+from seqmatch.round_terms import Complete
 from seqmatch.run_batches import (
     PASSES_WITHOUT_GRADIENT,
     Batch,
     draw_batch,
     is_sampling_due,
-    older_answers,
     refresh_rollouts,
-    seen_without_gradient,
 )
+from seqmatch.run_completion import completing
 from seqmatch.run_flags import flags_of_evaluation, flags_of_round, flags_of_terms
 from seqmatch.seeding import child_seed
 from seqmatch.sharding import Kept, Shards
@@ -311,7 +303,7 @@ class TrainingRun:
     def _gradients(self, batch: Batch, beta: float) -> BatchLoss:
         """The gradients of a batch; where an accelerator's memory is short, in smaller passes."""
         state = self.state
-        complete = self._complete(batch) if batch.answers else None
+        complete = self._complete(batch)
         parameters = list(state.policy.trainable_parameters().values())
         while True:
             own, ran_out = None, "in another process"
@@ -337,6 +329,10 @@ class TrainingRun:
                 return found
             self._take_smaller_passes(batch, ran_out)
 
+    def _complete(self, batch: Batch) -> Complete | None:
+        phases = self.throughput.phases
+        return completing(self.config, self.state, batch, self.max_positions, phases)
+
     def _take_smaller_passes(self, batch: Batch, ran_out: str) -> None:
         self.state.optimizer.zero_grad(set_to_none=True)
         rows = (*batch.demonstrated, *batch.replayed)
@@ -351,29 +347,6 @@ class TrainingRun:
             f"memory ran out at step {self.state.step}; batches now go through the policy in "
             f"passes of {self.max_positions} positions, with the same gradient",
         )
-
-    def _complete(self, batch: Batch) -> Complete:
-        """What a batch of a round needs between the policy's forward pass and its loss."""
-        state = self.state
-        found: RoundFindings | None = None
-
-        def complete(seen: Sequence[SeenPass]) -> BatchTerms:
-            nonlocal found
-            if found is None:  # once a step: a batch that memory cuts again teaches nothing twice
-                older = older_answers(self.config, state, len(batch.answers))
-                with self.throughput.phases.during("discriminator"):
-                    found = findings_of_round(
-                        seen,
-                        policy=state.policy,
-                        objective=self.config.objective,
-                        answers=batch.answers,
-                        player=state.player,
-                        older=seen_without_gradient(state.policy, older, self.max_positions),
-                        step=state.step,
-                    )
-            return terms_of_passes(seen, batch.answers, found)
-
-        return complete
 
     def _raise(self, flags: Sequence[Flag]) -> None:
         stops = stops_on_flag(self.config.objective)

@@ -2,7 +2,6 @@
 
 import resource
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from seqmatch.phase_times import HostClock, PhaseTimes

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from seqmatch.metrics.time_shares import TIME_SHARES
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -12,6 +14,8 @@ class Chart:
     metrics: tuple[str, ...]
     hint: str
     """What to look for, in one sentence."""
+    is_whole: bool = False
+    """Whether the metrics are the parts of a whole: stacked, and drawn for one run alone."""
 
 
 CHARTS: tuple[Chart, ...] = (
@@ -171,6 +175,14 @@ CHARTS: tuple[Chart, ...] = (
         "Tokens per second",
         ("system/tokens_per_second",),
         "It drops while rollouts are sampled.",
+    ),
+    Chart(
+        "time",
+        "Where the time goes",
+        tuple(metric.name for metric in TIME_SHARES),
+        "Forward and backward passes should have most of it; many rollouts can be used more often, "
+        "and evaluations or checkpoints made more rarely.",
+        is_whole=True,
     ),
     Chart(
         "optimiser",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from pages.presenters.charts import Chart
-from pages.presenters.palette import DASHES, RunLook, Theme
+from pages.presenters.palette import COLOURS, DASHES, FILLS, RunLook, Theme
 from pages.presenters.spreadsheet import safe_text
 from pages.presenters.wording import amount, number
 from seqmatch.metrics import METRICS
@@ -99,7 +99,9 @@ def _extremes(bucket: Sequence[int], series: Series) -> set[int]:
 
 
 def has_points(chart: Chart, runs: Sequence[RunCurves]) -> bool:
-    """Returns True where any run has a point of this chart."""
+    """Returns True where any run has a point of this chart, and it can show so many runs."""
+    if chart.is_whole and len(runs) > 1:
+        return False
     return any(run.series.get(name) for run in runs for name in chart.metrics)
 
 
@@ -114,12 +116,17 @@ def meanings(chart: Chart) -> list[tuple[str, str]]:
 
 
 def figure(chart: Chart, runs: Sequence[RunCurves], theme: Theme) -> go.Figure:
-    """Draws a chart: colour and marker tell the run, the dash tells the metric."""
+    """Draws a chart: colour and marker tell the run, the dash tells the metric.
+
+    Of a whole the areas of its parts are stacked, and there the colour and a pattern tell the part.
+    """
     drawn = go.Figure()
     spacing = _widest(chart, runs) / MAX_MARKERS
     for run in runs:
         for position, name in enumerate(chart.metrics):
-            if run.series.get(name):
+            if chart.is_whole and run.series.get(name):
+                drawn.add_trace(_area(run.series[name], name, position, theme))
+            elif run.series.get(name):
                 title = _trace_title(chart, run, name, runs)
                 drawn.add_trace(_trace(run, name, position, title, theme, spacing))
     unit = METRICS[chart.metrics[0]].unit
@@ -130,6 +137,8 @@ def figure(chart: Chart, runs: Sequence[RunCurves], theme: Theme) -> go.Figure:
         xaxis={"title": {"text": "step"}},
         yaxis={"title": {"text": unit}, "tickformat": ".0%" if _is_share(unit) else ""},
     )
+    if chart.is_whole:
+        drawn.update_yaxes(range=[0, 1])
     return drawn
 
 
@@ -166,6 +175,22 @@ def _trace(
         marker={"symbol": run.look.marker, "size": 6},
         hovertemplate="%{y:.1%}" if _is_share(METRICS[name].unit) else "%{y:,.4~g}",
         connectgaps=False,
+    )
+
+
+def _area(series: Series, name: str, position: int, theme: Theme) -> go.Scatter:
+    """Draws one part of a whole, on top of the parts before it."""
+    points, colours = thin(series), COLOURS[theme]
+    return go.Scatter(
+        x=[step for step, _ in points],
+        y=[value for _, value in points],
+        name=METRICS[name].title,
+        mode="lines",
+        line={"color": colours[position % len(colours)], "width": 1},
+        fillpattern={"shape": FILLS[position // len(colours) % len(FILLS)]},
+        stackgroup="whole",
+        stackgaps="interpolate",
+        hovertemplate="%{y:.1%}",
     )
 
 

@@ -16,6 +16,8 @@ COLOURS: dict[Theme, tuple[str, ...]] = {
     "dark": ("#4FA8DE", "#F0803C", "#2BC49A", "#DE9CC0", "#8FD0F5", "#F2B93B", "#B5B5B5"),
 }
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+FILLS = ("", "/", ".")
+"""Patterns of areas, for those that come again to the first colour."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "triangle-down")
 SHAPES = ("●", "■", "◆", "▲", "✕", "✚", "▼")
 """The markers as characters, for lists and tables."""

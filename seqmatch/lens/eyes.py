@@ -13,8 +13,8 @@ from torch.nn.functional import layer_norm
 
 from seqmatch.config import AdapterConfig
 from seqmatch.discriminators import PairFeatures, pair_features
-from seqmatch.lens.answers import Answer
 from seqmatch.discriminators.feature_rows import joined
+from seqmatch.lens.answers import Answer
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.policy import Policy, load_policy
 from seqmatch.single_pass import build_batch

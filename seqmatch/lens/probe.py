@@ -29,8 +29,8 @@ from seqmatch.discriminators import (
     binary_cross_entropy,
     trajectory_weights,
 )
-from seqmatch.errors import ConfigError
 from seqmatch.discriminators.feature_rows import feature_rows
+from seqmatch.errors import ConfigError
 from seqmatch.seeding import child_seed, generator
 
 NUM_STEPS = 200

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 
 from seqmatch.discriminators import Discriminator, PairFeatures, at_stop
+from seqmatch.discriminators.feature_rows import feature_rows
 from seqmatch.errors import ConfigError
 from seqmatch.lens.answers import Answer, groups_of
 from seqmatch.lens.calibration import (
@@ -21,7 +22,6 @@ from seqmatch.lens.calibration import (
 )
 from seqmatch.lens.estimates import DivergenceEstimate, cross_fitted_estimates
 from seqmatch.lens.eyes import Eyes
-from seqmatch.discriminators.feature_rows import feature_rows
 from seqmatch.lens.leak_probe import leak_scores
 from seqmatch.lens.probe import NUM_QUARTERS, Labelled, fit_probe
 from seqmatch.lens.prompt_intervals import Interval, auc_interval

@@ -12,8 +12,7 @@ from seqmatch.metrics.time_shares import TIME_SHARES
 from seqmatch.metrics.training import TRAINING
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (*TRAINING, *EVALUATION, *LENS, *DISCRIMINATORS, *TIME_SHARES)
+    metric.name: metric for metric in (*TRAINING, *EVALUATION, *LENS, *DISCRIMINATORS, *TIME_SHARES)
 }
 
 __all__ = ["METRICS", "Metric"]

@@ -20,7 +20,7 @@ _PHASES = (
     ("optimiser", "Optimiser", "clipping, AdamW and a target network's average"),
     ("logging", "Logging", "reporting numbers and asking whether to go on"),
     ("evaluation", "Evaluation", "the evaluations on held-out prompts"),
-    ("checkpoint", "Checkpoints", "writing checkpoints and exports"),
+    ("checkpoint", "Checkpoints", "writing checkpoints"),
     ("other", "Other", "everything else"),
 )
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from seqmatch import gradients, micro_batches
+from seqmatch import gradients
 from seqmatch.checkpoints import published
+from seqmatch.micro_batches import length_passes
 from seqmatch.reporting import Control
 from tests.several_processes import TALK, case, ends, events, reported, run_all
 from tests.short_runs import Recorder, train_short
@@ -105,10 +106,11 @@ def test_two_processes_have_the_loss_curve_of_one(two: Path, tmp_path: Path, nam
 def test_a_round_on_two_processes_is_one_process_in_two_passes_bit_by_bit(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def in_two(groups: Any, max_positions: int, num_processes: int = 1) -> int:
-        return micro_batches.num_passes(groups, max_positions, 2 * num_processes)
+    def in_two(groups: Any, max_positions: int, *, num_processes: int, is_paired: bool) -> Any:
+        count = 2 * num_processes
+        return length_passes(groups, max_positions, num_processes=count, is_paired=is_paired)
 
-    monkeypatch.setattr(gradients, "num_passes", in_two)
+    monkeypatch.setattr(gradients, "length_passes", in_two)
 
     of_one = one_process(tmp_path, "adversarial")
 

@@ -9,8 +9,7 @@ from seqmatch.config import RunConfig
 from seqmatch.config_flags import run_config
 from seqmatch.distributed import ALONE, process_device
 from seqmatch.errors import ConfigError
-from seqmatch.micro_batches import num_passes
-from seqmatch.types import Trajectory
+from seqmatch.micro_batches import length_passes
 
 TWO_SHARDS = {"parallelism": "shard", "device": "cuda,cuda"}
 DATA = {"data": {"dataset": "x"}}
@@ -66,13 +65,15 @@ def test_what_is_not_there_is_refused(
 
 @pytest.mark.parametrize(
     ("num_rows", "max_positions", "size", "expected"),
-    [(8, 1000, 1, 1), (8, 1000, 2, 2), (8, 24, 2, 4), (8, 30, 3, 3), (3, 1000, 4, 3), (6, 1, 4, 6)],
+    [(8, 1000, 1, 1), (8, 1000, 2, 2), (8, 24, 2, 4), (8, 30, 3, 3), (3, 1000, 4, 3), (6, 1, 4, 4)],
 )
 def test_processes_get_equally_many_passes_as_long_as_there_are_rows(
     num_rows: int, max_positions: int, size: int, expected: int
 ) -> None:
-    rows = [Trajectory((1, 2), (3, 4, 5, 6, 7, 8), (3, 4, 5, 6, 7, 8))] * num_rows
-    assert num_passes([rows], max_positions, size) == expected
+    cut = length_passes([[8] * num_rows], max_positions, num_processes=size)
+
+    assert len(cut) == expected
+    assert sorted(at for (rows,) in cut for at in rows) == list(range(num_rows))
 
 
 def test_a_process_alone_shares_nothing() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from seqmatch.metric_table import MetricTable
 from seqmatch.micro_batches import num_passes, positions_per_pass, share
+from seqmatch.phase_times import HostClock, PhaseTimes
 from seqmatch.running_means import RunningMeans
 from seqmatch.seeding import child_seed, generator
 from seqmatch.throughput import Throughput, peak_memory_megabytes
@@ -42,17 +43,20 @@ def test_means_are_over_the_steps_that_have_the_name() -> None:
 
 
 def test_speed_is_since_the_last_report() -> None:
-    times = iter([0.0, 2.0, 2.0, 3.0, 3.0])
-    throughput = Throughput(clock=lambda: next(times))
+    throughput = Throughput(PhaseTimes(HostClock(iter([0.0, 1.0, 1.5, 2.0, 3.0]).__next__)))
     throughput.add_step(100)
     throughput.add_step(300)
-    throughput.add_sampling(0.5)
+    with throughput.phases.during("rollout"):
+        pass
 
     first, second = throughput.take(), throughput.take()
 
     assert first["system/steps_per_second"] == 1.0
     assert first["system/tokens_per_second"] == 200.0
     assert first["system/rollout_seconds"] == 0.5
+    assert first["system/share_rollout"] == 0.25
+    assert second["system/share_rollout"] == 0.0
+    assert second["system/share_other"] == 1.0
     assert second["system/steps_per_second"] == 0.0
     assert 10 < peak_memory_megabytes() < 1e6
 
