@@ -133,71 +133,72 @@ def _description(policy: Policy, config: RunConfig) -> str:
 def _use(policy: Policy) -> str:
     is_whole = policy.adapter.kind == "full"
     folder = "model" if is_whole else "adapter"
-    place = '"model"' if is_whole else "BASE_MODEL"
-    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
-    if not is_whole:
-        name = json.dumps(policy.base_model)
-        lines = ["from peft import PeftModel", *lines, f"BASE_MODEL = {name}  # or its folder"]
-    lines += [
-        f'tokenizer = AutoTokenizer.from_pretrained({place}, padding_side="left")',
-        f'model = AutoModelForCausalLM.from_pretrained({place}, dtype="float32")',
-    ]
-    if not is_whole:
-        lines.append('model = PeftModel.from_pretrained(model, "adapter")')
-    lines += [
-        'prompts = ["a prompt", "another one"]',
-        *_tokenising(policy.tokenizer),
-        "found = model.generate(",
-        f'    **inputs, custom_generate="{folder}", trust_remote_code=True, '
-        "seed=0, max_new_tokens=64",
-        ")",
-        'answers = found[:, inputs["input_ids"].shape[1] :]',
-        "print(tokenizer.batch_decode(answers, skip_special_tokens=True))",
-    ]
-    base = "" if is_whole else "--base BASE_MODEL "
-    return "\n".join(
+    needed = "torch, transformers and safetensors" + ("" if is_whole else ", and peft")
+    command = f'python generate.py {"" if is_whole else "--base BASE_MODEL "}--prompt "..."'
+    code = "\n".join([*_loading(policy), *_tokenising(policy.tokenizer), _ANSWERING])
+    return "\n\n".join(
         [
-            "From the folder of this file, with torch, transformers and safetensors"
-            + (":" if is_whole else " and peft:"),
-            *("", "```python", *lines, "```", ""),
-            f"`trust_remote_code=True` lets transformers run `{folder}/{DECODER}/generate.py`, "
-            "which decodes with backspace where the policy has it; look at it first. It takes "
-            "`seed`, `temperature` (default 1; 0 takes the likeliest action), `top_k`, `min_p`, "
-            "`top_p`, `max_new_tokens`, `max_actions`, `backspace` (False decodes without), and "
-            "`return_dict_in_generate=True` for the actions and the number of deletions; nothing "
-            f"else. The folder `{folder}` can be moved alone. Without `custom_generate` the same "
-            "weights answer as any other model.",
-            "",
+            f"From the folder of this file, with {needed}:",
+            f"```python\n{code.replace('FOLDER', folder)}\n```",
+            _DECODER_NOTE.replace("FOLDER", folder),
             "As a command, without backspace and with it:",
-            *("", "```", f'python generate.py {base}--prompt "..."', "```"),
+            f"```\n{command}\n```",
         ]
     )
 
 
+_ANSWERING = """\
+found = model.generate(
+    **inputs, custom_generate="FOLDER", trust_remote_code=True, seed=0, max_new_tokens=64
+)
+answers = found[:, inputs["input_ids"].shape[1] :]
+print(tokenizer.batch_decode(answers, skip_special_tokens=True))"""
+_DECODER_NOTE = f"""\
+`trust_remote_code=True` lets transformers run `FOLDER/{DECODER}/generate.py`, which decodes with \
+backspace where the policy has it; look at it first. It takes `seed`, `temperature` (default 1; 0 \
+takes the likeliest action), `top_k`, `min_p`, `top_p`, `max_new_tokens`, `max_actions`, \
+`backspace` (False decodes without) and `return_dict_in_generate` (True adds the actions and the \
+number of deletions), and refuses what else `generate` knows. The folder `FOLDER` can be moved \
+alone. Without `custom_generate` the same weights answer as any other model, without backspace."""
+
+
+def _loading(policy: Policy) -> list[str]:
+    """The lines of Python that load tokenizer and model."""
+    imported = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    load = (
+        'tokenizer = AutoTokenizer.from_pretrained({0}, padding_side="left")\n'
+        'model = AutoModelForCausalLM.from_pretrained({0}, dtype="float32")'
+    )
+    if policy.adapter.kind == "full":
+        return [imported, "", load.format('"model"')]
+    return [
+        "from peft import PeftModel",
+        imported,
+        "",
+        f"BASE_MODEL = {json.dumps(policy.base_model)}  # or its folder",
+        load.format("BASE_MODEL"),
+        'model = PeftModel.from_pretrained(model, "adapter")',
+    ]
+
+
 def _tokenising(tokenizer: Any) -> list[str]:
-    """The lines of Python that give a batch of prompts the tokens that they had in training."""
-    pad = [] if tokenizer.pad_token else ["tokenizer.pad_token = tokenizer.eos_token"]
+    """The lines of Python that give prompts the tokens that they had in training."""
+    lines = ['prompts = ["a prompt", "another one"]']
+    if tokenizer.pad_token is None:
+        lines.append("tokenizer.pad_token = tokenizer.eos_token")
     if tokenizer.chat_template:
         return [
-            *pad,
+            *lines,
             'turns = [[{"role": "user", "content": prompt}] for prompt in prompts]',
             "inputs = tokenizer.apply_chat_template(",
             "    turns, add_generation_prompt=True, padding=True, "
             'return_dict=True, return_tensors="pt"',
             ")",
         ]
-    start = (
-        []
-        if tokenizer.bos_token is None
-        else ["prompts = [tokenizer.bos_token + p for p in prompts]"]
-    )
-    return [
-        *pad,
-        *start,
-        "inputs = tokenizer(",
-        '    prompts, add_special_tokens=False, padding=True, return_tensors="pt"',
-        ")",
-    ]
+    if tokenizer.bos_token is not None:
+        lines.append("prompts = [tokenizer.bos_token + prompt for prompt in prompts]")
+    options = 'add_special_tokens=False, padding=True, return_tensors="pt"'
+    return [*lines, f"inputs = tokenizer(prompts, {options})"]
 
 
 def _table(summary: Mapping[str, float]) -> str:
