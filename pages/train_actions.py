@@ -25,6 +25,7 @@ from pages.presenters.form_rules import OBJECTIVE_GROUPS, SECTIONS, Value
 from pages.presenters.objective_card import divergence_card, objective_card, reward_card
 from pages.presenters.training_choices import (
     dataset_choices,
+    missing_devices,
     model_note,
     new_runs,
     parse_seeds,
@@ -200,12 +201,15 @@ def check_task(context: AppContext, config: RunConfig) -> str:
 def check_start(context: AppContext, config: RunConfig) -> Check:
     """Tells what stands in the way of starting this config.
 
-    A set without a supervised token, or whose stop token is never trained, cannot be trained on.
+    A set without a supervised token, or whose stop token is never trained, cannot be trained on;
+    nor can one on devices that are not here, where the runner has said what is here.
     """
     if not is_prepared(context, config.base_model):
         return Check("SmolLM2 is not prepared on this machine yet: press Prepare SmolLM2 first.")
-    task = context.store.tasks.get(check_task(context, config))
     context.ensure_runner()
+    if missing := missing_devices(config.device, context.store.devices.list()):
+        return Check(missing)
+    task = context.store.tasks.get(check_task(context, config))
     if not has_ended(task):
         return Check("Checking the demonstrations with this model's tokenizer …", is_waiting=True)
     if task.status is not TaskStatus.COMPLETED:

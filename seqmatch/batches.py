@@ -14,6 +14,7 @@ import numpy.typing as npt
 from seqmatch.config import RunConfig
 from seqmatch.corruption import clean_trajectory, corrupt
 from seqmatch.demonstrations import check_trainable, fit_to_limit, num_tokens, split
+from seqmatch.encoding import text_ids
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.evaluation import HeldOutRows
 from seqmatch.model_noise import corrupt_by_policy
@@ -21,7 +22,7 @@ from seqmatch.objectives import CorruptionConfig
 from seqmatch.policy import Policy
 from seqmatch.reporting import Reporter
 from seqmatch.seeding import generator
-from seqmatch.text import text_ids, tokenize_demonstration
+from seqmatch.text import tokenize_demonstrations
 from seqmatch.types import Demonstration, TokenizedDemonstration, Trajectory
 
 
@@ -180,9 +181,8 @@ def _order(num_rows: int, data_pass: int, seed: int) -> npt.NDArray[np.int64]:
 def _tokenized(
     demonstrations: Sequence[Demonstration], indices: Sequence[int], policy: Policy
 ) -> list[TokenizedDemonstration]:
-    return [
-        tokenize_demonstration(policy.tokenizer, demonstrations[index], index) for index in indices
-    ]
+    rows = [demonstrations[index] for index in indices]
+    return tokenize_demonstrations(policy.tokenizer, rows, indices)
 
 
 def _text_and_tokens(

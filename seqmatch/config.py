@@ -4,15 +4,17 @@ The form, the command line and the stored JSON are all made from them, so each s
 once.
 """
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from seqmatch.objectives import ObjectiveConfig, SFTConfig
 from seqmatch.objectives.base import Frozen
-from seqmatch.objectives.dispatch import adversarial_config
+from seqmatch.objectives.dispatch import adversarial_config, in_rounds, target_decay
 
 SCHEMA_VERSION: Literal[1] = 1
+_DEVICES = r"auto|cpu(,cpu)*|cuda(,cuda)*|cuda:\d+(,cuda:\d+)*"
 
 
 class AdapterConfig(Frozen):
@@ -185,10 +187,62 @@ class RunConfig(Frozen):
     )
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        max_length=400,
         title="Device",
-        description="auto takes a GPU where there is one. Otherwise cpu, cuda or cuda:1.",
+        description="auto takes a GPU where there is one. Otherwise cpu, cuda or cuda:1. A list "
+        "shares every batch among several, one process each, with the same result: cuda:0,cuda:1, "
+        "or cuda,cuda for any two, or cpu,cpu for two processes.",
     )
+    parallelism: Literal["replicate", "shard"] = Field(
+        "replicate",
+        title="Weights on several devices",
+        description="replicate: each device holds all weights. shard: weights, gradients and the "
+        "optimiser are divided among them (FSDP2), for full fine-tuning that does not fit one.",
+    )
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that train the run together, one process each."""
+        return tuple(self.device.split(","))
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _without_blanks(cls, device: object) -> object:
+        return "".join(device.split()) if isinstance(device, str) else device
+
+    @field_validator("device")
+    @classmethod
+    def _devices_can_share(cls, device: str, before: ValidationInfo) -> str:
+        names = device.split(",")
+        if re.fullmatch(_DEVICES, device) is None:
+            raise ValueError(
+                "no device, nor a list of devices of one kind; allowed: auto, cpu, cuda, cuda:1, "
+                "or several as in 'cuda:0,cuda:1', 'cuda,cuda' and 'cpu,cpu'"
+            )
+        if ":" in device and len(set(names)) < len(names):
+            raise ValueError("a GPU is named twice; each process needs its own")
+        optimization = before.data.get("optimization")
+        if optimization is not None and optimization.batch_size < len(names):
+            raise ValueError(
+                f"{len(names)} processes for batches of {optimization.batch_size}; each needs a "
+                "demonstration of every batch"
+            )
+        return device
+
+    @field_validator("parallelism")
+    @classmethod
+    def _weights_can_be_divided(cls, parallelism: str, before: ValidationInfo) -> str:
+        known = before.data
+        needed = ("adapter", "objective", "optimization", "device")
+        if parallelism == "replicate" or not all(name in known for name in needed):
+            return parallelism
+        num_processes = len(known["device"].split(","))
+        reason = unshardable(
+            known["adapter"], known["objective"], known["optimization"], num_processes
+        )
+        if reason and num_processes > 1:  # one process has nothing to divide
+            raise ValueError(reason)
+        return parallelism
 
     @model_validator(mode="after")
     def _token_set_is_given(self) -> "RunConfig":
@@ -215,6 +269,36 @@ class RunConfig(Frozen):
                 "'lora', or the backbone 'shared'"
             )
         return self
+
+
+def unshardable(
+    adapter: AdapterConfig,
+    objective: ObjectiveConfig,
+    optimization: OptimizationConfig,
+    num_processes: int,
+) -> str:
+    """Returns why the weights of a run cannot be divided among processes; empty where they can."""
+    if adapter.kind != "full":
+        return (
+            "with adapter.kind 'lora' only the small adapter is trained, and each process needs "
+            "the whole base model; choose 'replicate'"
+        )
+    if in_rounds(objective):
+        return (
+            f"divided weights cannot be exchanged for another policy's, as {objective.kind} does; "
+            "choose 'replicate'"
+        )
+    if target_decay(objective):
+        return (
+            "divided weights cannot be exchanged for a target network's; choose 'replicate', or "
+            "objective.target_decay 0"
+        )
+    if optimization.batch_size % num_processes:
+        return (
+            f"each process needs an equal part of a batch, and {optimization.batch_size} "
+            f"demonstrations cannot be divided by {num_processes}; choose another batch size"
+        )
+    return ""
 
 
 class DecodingConfig(Frozen):

@@ -35,6 +35,10 @@ class DivergedError(SeqMatchError, ArithmeticError):
     """Training produced non-finite numbers."""
 
 
+class PeerLostError(SeqMatchError, ConnectionError):
+    """Another of the processes that train a run together is gone."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """Returns the error for a `name` of this `kind` that is not among the `known` ones."""
     return UnknownNameError(f"unknown {kind} {name!r}; known: {', '.join(sorted(known))}")

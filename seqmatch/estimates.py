@@ -11,12 +11,16 @@ target network one over demonstrations and rollouts and 4 bytes a trained weight
 goes through the policy once more, and through each policy that judges it (4 bytes a trained weight
 each); a discriminator's second adapter takes a step of its own for each update.
 
+Of several devices each has its part of a batch and of a round, and all the weights, or its part of
+them and of what belongs to them. Processes on the CPU share its cores and are taken to be as fast
+as one.
+
 Operations of one input position: 2 a weight forward, 2 backward to the activations, and 2 more for
 a trained weight's gradient; the unembedding is computed once more in backward.
 The constants were fitted to measurements on two cores of a 2.5 GHz server.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from seqmatch.base_models import BASE_MODELS, BaseModel
 from seqmatch.config import AdapterConfig, RunConfig
@@ -59,6 +63,10 @@ class Speed:
     seconds_per_layer: float
     """Overhead of one layer's forward and backward pass."""
 
+    def times(self, count: int) -> "Speed":
+        """Returns the speed of so many devices of the kind, working on one batch."""
+        return replace(self, flops=count * self.flops, decode_flops=count * self.decode_flops)
+
 
 CPU = Speed(75e9, 13e9, 6e9, 0.005)
 GPU = Speed(2e13, 2e12, 1e12, 0.002)
@@ -69,6 +77,7 @@ class Estimate:
     """What a run will roughly need."""
 
     memory_bytes: int
+    """Of each device."""
     seconds: float
 
 
@@ -83,17 +92,19 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
     rollouts = rollout_config(config.objective)
     length = mean_tokens or SHARE_OF_LIMIT * config.data.max_tokens
     batch_size = config.optimization.batch_size
+    num_devices = len(config.devices)
     memory = estimate_memory_bytes(
         model,
         config.adapter,
-        batch_size,
+        -(-batch_size // num_devices),
         config.data.max_tokens,
         has_rollouts=rollouts is not None,
         num_copies=num_copies(config),
+        num_shards=num_devices if config.parallelism == "shard" else 1,
     )
     if config.evaluation.probe and config.adapter.kind == "full":
         memory += 4 * model.num_parameters
-    speed = GPU if config.device.startswith("cuda") else CPU
+    speed = GPU.times(num_devices) if config.device.startswith("cuda") else CPU
     step = estimate_step_seconds(model, config.adapter, batch_size * length, speed)
     seconds = START_SECONDS + step * config.optimization.num_steps
     seconds += _evaluation_seconds(config, model, length, speed)
@@ -157,6 +168,7 @@ def estimate_memory_bytes(
     *,
     has_rollouts: bool,
     num_copies: int = 0,
+    num_shards: int = 1,
 ) -> int:
     """Returns the peak memory of training, in bytes, by the formula of this module.
 
@@ -167,6 +179,7 @@ def estimate_memory_bytes(
         max_tokens: Limit on a row's prompt and answer.
         has_rollouts: Whether as many replayed rollouts are trained on too.
         num_copies: How many further copies of the trained weights are kept.
+        num_shards: Into how many parts all that is kept of the weights is divided.
     """
     positions = batch_size * max_tokens * (2 if has_rollouts else 1)
     trained_bytes = 12.0 + 4.0 * num_copies
@@ -175,7 +188,7 @@ def estimate_memory_bytes(
     activations = min(activations, BUDGET_BYTES)  # larger batches go through in several passes
     logits = 2 * 4.0 * LOGIT_CHUNK * model.vocab_size
     cache = (1 << 30) if has_rollouts and model.num_parameters > 10e6 else 0
-    return int(PROCESS_BYTES + weights + activations + logits + cache)
+    return int(PROCESS_BYTES + weights / num_shards + activations + logits + cache)
 
 
 def estimate_step_seconds(

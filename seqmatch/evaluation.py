@@ -13,6 +13,7 @@ import numpy as np
 
 from seqmatch.config import DecodingConfig, EvaluationConfig
 from seqmatch.corruption import clean_trajectory
+from seqmatch.demonstrations import trains_stop
 from seqmatch.divergence_estimate import cross_fitted_bound
 from seqmatch.generation import (
     OnActions,
@@ -35,7 +36,7 @@ from seqmatch.objectives.dispatch import RewardScale
 from seqmatch.policy import Policy
 from seqmatch.reporting import Trace
 from seqmatch.rollouts import ACTIONS_PER_TOKEN, to_trajectory
-from seqmatch.text import prompt_text
+from seqmatch.text import answer_text, prompt_text
 from seqmatch.trajectory_values import TrajectoryValues, occupancy_sample, trajectory_values
 from seqmatch.types import Demonstration, TokenizedDemonstration, Trajectory
 
@@ -154,11 +155,17 @@ def sample_to(
 
 
 def answer_traces(policy: Policy, rows: HeldOutRows, rollouts: Sequence[Rollout]) -> list[Trace]:
-    """Returns the answers as people read them, each with the demonstrated one as reference."""
-    return [
-        to_trace(policy, rollout, prompt_text(row.prompt), row.completion)
-        for rollout, row in zip(rollouts, rows.demonstrations, strict=True)
-    ]
+    """Returns the answers as people read them, each with the demonstrated one as reference.
+
+    Of a demonstration that no limit has cut the reference is the text of its tokens, which a chat
+    template may have trimmed: what the policy can write.
+    """
+    traces = []
+    for rollout, row, tokens in zip(rollouts, rows.demonstrations, rows.tokenized, strict=True):
+        is_whole = trains_stop(tokens, policy.space.eos_id)
+        text = answer_text(policy.tokenizer, tokens.completion_ids) if is_whole else row.completion
+        traces.append(to_trace(policy, rollout, prompt_text(row.prompt), text))
+    return traces
 
 
 def cut_demonstrations(policy: Policy, rows: HeldOutRows, max_new_tokens: int) -> list[Answer]:

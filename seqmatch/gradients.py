@@ -1,18 +1,22 @@
 """The gradient of the objective on one batch, in as many passes as memory needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
+from torch.nn import Parameter
 
 from seqmatch.discriminators.player import SeenPass
+from seqmatch.distributed import ALONE, World
 from seqmatch.metrics import METRICS
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.dispatch import needs_backspace_q, objective_loss, value_temperature
 from seqmatch.policy import Policy
-from seqmatch.round_terms import Complete, PassTerms
+from seqmatch.round_terms import BatchTerms, Complete, PassTerms
 from seqmatch.single_pass import build_batch
 from seqmatch.target_network import TargetNetwork
 from seqmatch.types import SinglePassBatch, StateActionValues, Trajectory
@@ -54,6 +58,7 @@ def accumulate_gradients(
     max_positions: int,
     target: TargetNetwork | None = None,
     complete: Complete | None = None,
+    world: World = ALONE,
 ) -> BatchLoss:
     """Adds the gradient of the objective to the parameters' and returns the loss.
 
@@ -74,8 +79,13 @@ def accumulate_gradients(
         complete: Finds what the loss needs beside the values, for the whole batch at once: a batch
             of one pass is read by it between forward and backward, several are run without
             gradient before.
+        world: The processes that share the passes. Gradient, loss and terms are then those of this
+            process's passes, weighted as parts of the whole batch: `added_up` joins them.
     """
-    passes = list(_passes(policy, demonstrated, replayed, max_positions))
+    count = num_passes([demonstrated, replayed], max_positions, world.size)
+    one_of = partial(_pass, policy, demonstrated, replayed, count)
+    own = range(world.rank, count, world.size)
+    passes = [one_of(index) for index in own]
     asked: dict[str, Any] = {
         "value_temperature": value_temperature(objective),
         "with_backspace_q": needs_backspace_q(objective),
@@ -83,12 +93,17 @@ def accumulate_gradients(
     found: StateActionValues | None = None
     completed = [PassTerms()] * len(passes)
     terms: dict[str, float] = {}
-    if complete is not None:
-        with torch.set_grad_enabled(len(passes) == 1):
-            seen = [_seen(policy, one, asked) for one in passes]
-        found = seen[0].values if len(passes) == 1 else None
+    if complete is not None and count == world.size == 1:
+        seen = [_seen(policy, passes[0], asked)]
+        found = seen[0].values
         batch_terms = complete(seen)
         completed, terms = batch_terms.passes, dict(batch_terms.metrics)
+    elif complete is not None:
+        # What is found is found of the whole batch: one process does, and tells the others.
+        look = partial(_completed, complete, policy, map(one_of, range(count)), asked)
+        batch_terms = world.from_main(look)
+        completed = [batch_terms.passes[index].to(policy.device) for index in own]
+        terms = dict(batch_terms.metrics) if world.is_main else {}
     total = 0.0
     for one, further in zip(passes, completed, strict=True):
         # Before the policy's own pass: it exchanges the weights that backward will read.
@@ -109,24 +124,68 @@ def accumulate_gradients(
     return BatchLoss(total, terms, num_positions)
 
 
-def _passes(
+def added_up(
+    world: World, found: BatchLoss | None, parameters: Sequence[Parameter]
+) -> BatchLoss | None:
+    """Returns the loss of the whole batch, and adds up the gradients of all processes' passes.
+
+    A parameter that no process has a gradient of keeps none; sharded ones are added up already.
+
+    Args:
+        world: The processes; every one of them must call this.
+        found: What `accumulate_gradients` returned here; None where this process could not.
+        parameters: Those that are trained, in the same order everywhere.
+
+    Returns:
+        The loss, or None where a process could not: the gradients are then of no use.
+    """
+    if world.size == 1:
+        return found
+    has_gradient = [parameter.grad is not None for parameter in parameters]
+    parts = world.gather((found, has_gradient))
+    losses = [part for part, _ in parts if part is not None]
+    if found is None or len(losses) < world.size:
+        return None
+    for parameter, *has in zip(parameters, *(each for _, each in parts), strict=True):
+        if parameter.grad is None and any(has):
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    world.add_up([each for each in gradients if not isinstance(each, DTensor)])
+    terms: dict[str, float] = {}
+    for part in losses:
+        for name, value in part.terms.items():
+            terms[name] = terms.get(name, 0.0) + value
+    return replace(found, loss=sum(part.loss for part in losses), terms=terms)
+
+
+def _pass(
     policy: Policy,
     demonstrated: Sequence[Trajectory],
     replayed: Sequence[Trajectory],
-    max_positions: int,
-) -> Iterator[_Pass]:
-    count = num_passes([demonstrated, replayed], max_positions)
+    count: int,
+    index: int,
+) -> _Pass:
+    """The `index`-th of `count` passes of a batch."""
+    rows, sampled = share(demonstrated, index, count), share(replayed, index, count)
     num_labels = sum(len(row.labels) for row in demonstrated)
-    for index in range(count):
-        rows, sampled = share(demonstrated, index, count), share(replayed, index, count)
-        yield _Pass(
-            demonstrated=rows,
-            sampled=sampled,
-            batch=build_batch([*rows, *sampled], policy.space, device=policy.device),
-            weight=len(rows) / len(demonstrated),
-            token_weight=sum(len(row.labels) for row in rows) / num_labels,
-            rollout_share=len(sampled) / max(len(replayed), 1),
-        )
+    return _Pass(
+        demonstrated=rows,
+        sampled=sampled,
+        batch=build_batch([*rows, *sampled], policy.space, device=policy.device),
+        weight=len(rows) / len(demonstrated),
+        token_weight=sum(len(row.labels) for row in rows) / num_labels,
+        rollout_share=len(sampled) / max(len(replayed), 1),
+    )
+
+
+def _completed(
+    complete: Complete, policy: Policy, passes: Iterable[_Pass], asked: dict[str, Any]
+) -> BatchTerms:
+    """What is found of a batch of several passes, before their gradients; in host memory."""
+    with torch.no_grad():
+        seen = [_seen(policy, one, asked) for one in passes]
+    found = complete(seen)
+    return replace(found, passes=[each.to(torch.device("cpu")) for each in found.passes])
 
 
 def _seen(policy: Policy, one: _Pass, asked: dict[str, Any]) -> SeenPass:

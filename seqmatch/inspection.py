@@ -19,10 +19,16 @@ from seqmatch.demonstrations import (
     num_tokens,
     trains_stop,
 )
+from seqmatch.encoding import text_ids
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.seeding import child_seed
-from seqmatch.text import piece_after, stop_id, text_ids, tokenize_demonstration
+from seqmatch.text import (
+    piece_after,
+    stop_id,
+    tokenize_demonstration,
+    tokenize_demonstrations,
+)
 from seqmatch.types import Demonstration, Trajectory
 
 TokenPart = Literal["prompt", "answer", "noise", "backspace", "stop"]
@@ -130,7 +136,7 @@ def length_summary(
         max_tokens: The limit that rows are compared with.
     """
     stop = stop_id(tokenizer)
-    rows = [tokenize_demonstration(tokenizer, each, at) for at, each in enumerate(demonstrations)]
+    rows = tokenize_demonstrations(tokenizer, demonstrations, range(len(demonstrations)))
     lengths = [num_tokens(row) for row in rows]
     fitted = fit_to_limit(rows, max_tokens, "cut")
     refusal = ""

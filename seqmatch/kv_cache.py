@@ -3,7 +3,8 @@
 One preallocated key/value cache with a write pointer for each row. A pop moves the pointer back:
 keys and values of the surviving slots depend on the prefix only, so they stay right, and the last
 hidden state of every depth is kept, so the uncovered state needs no forward pass. The position of a
-token is its slot. Exact for models with full attention, all that `base_model_loading` accepts.
+token is its slot. Exact for models with full attention, and for those with a sliding window up to
+its length: all that `architectures` accepts, which checks a loaded model's decoding by this cache.
 """
 
 from collections.abc import Sequence

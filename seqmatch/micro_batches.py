@@ -23,17 +23,21 @@ def positions_per_pass(
     return max(budget_bytes // bytes_per_position, 1)
 
 
-def num_passes(groups: Sequence[Sequence[Trajectory]], max_positions: int) -> int:
+def num_passes(
+    groups: Sequence[Sequence[Trajectory]], max_positions: int, num_processes: int = 1
+) -> int:
     """Returns into how many passes a batch is cut so that each has at most `max_positions`.
 
     The groups (demonstrations, rollouts) go together: pass i has the i-th share of each. Every row
     is counted at the longest row's length, since a pass is padded to it. Each pass has a row of
     each group that is not empty, so there are at most as many passes as the smaller one has rows.
+    Up to that, processes that share the passes get equally many.
     """
     rows = [trajectory for group in groups for trajectory in group]
     longest = max((len(row.prompt_ids) + len(row.pushes) for row in rows), default=0)
     fewest = min((len(group) for group in groups if group), default=1)
-    return min(max(-(-len(rows) * longest // max_positions), 1), fewest)
+    needed = max(-(-len(rows) * longest // max_positions), 1)
+    return min(-(-needed // num_processes) * num_processes, fewest)
 
 
 def share(group: Sequence[Row], index: int, count: int) -> Sequence[Row]:

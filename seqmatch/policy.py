@@ -14,8 +14,8 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import Tensor, nn
 
 from seqmatch.action_space import ActionSpace
+from seqmatch.architectures import backbone_and_head, check_decoding, position_limit
 from seqmatch.base_model_loading import (
-    backbone_and_head,
     load_base,
     load_tokenizer,
     read_model,
@@ -23,9 +23,10 @@ from seqmatch.base_model_loading import (
 )
 from seqmatch.base_models import check_adapter
 from seqmatch.config import AdapterConfig
+from seqmatch.new_weights import seeded_weights
 from seqmatch.policy_files import PolicyManifest, read_manifest, write_policy_files
 from seqmatch.single_pass import additive_mask
-from seqmatch.soft_q import chosen_q_and_soft_value
+from seqmatch.soft_q import SoftHead, transform_of
 from seqmatch.text import stop_id
 from seqmatch.types import SinglePassBatch, StateActionValues
 
@@ -59,9 +60,12 @@ class Policy(nn.Module):
         self.space = space
         self.base_model = base_model
         self.adapter = adapter
-        plain = lm.get_base_model() if isinstance(lm, PeftModel) else lm
+        plain: Any = lm.get_base_model() if isinstance(lm, PeftModel) else lm
+        backbone, linear = backbone_and_head(plain, base_model)
+        head = SoftHead.in_place_of(linear, transform_of(plain.config))
+        plain.set_output_embeddings(head)
         # In a tuple, so that they are not registered a second time under another name.
-        self._parts = backbone_and_head(plain, base_model)
+        self._parts = backbone, head
         row = self.head_weight.detach().mean(dim=0).clone() if space.has_backspace else None
         self.backspace_row = None if row is None else nn.Parameter(row)
 
@@ -76,15 +80,14 @@ class Policy(nn.Module):
         return self.head_weight.dtype
 
     @property
-    def head_weight(self) -> Tensor:
-        """The unembedding, one row a token."""
-        weight: Tensor = self._parts[1].weight  # type: ignore[assignment]
-        return weight
+    def head(self) -> SoftHead:
+        """The unembedding, in its place in the model; to be called, not read (FSDP)."""
+        return self._parts[1]
 
     @property
-    def head_bias(self) -> Tensor | None:
-        """The unembedding's bias, where the model has one."""
-        return getattr(self._parts[1], "bias", None)
+    def head_weight(self) -> Tensor:
+        """The unembedding, one row a token; sharded where the policy is."""
+        return self.head.weight
 
     @property
     def lm_config(self) -> Any:
@@ -94,8 +97,12 @@ class Policy(nn.Module):
     @property
     def max_positions(self) -> int | None:
         """The longest input, prompt and answer together, where the model has a limit."""
-        limit = getattr(self.lm_config, "max_position_embeddings", None)
-        return int(limit) if limit else None
+        return position_limit(self.lm_config)
+
+    @property
+    def transformer(self) -> Any:
+        """The module of transformers that gives the last hidden states."""
+        return self._parts[0]
 
     def backbone(self, **inputs: Any) -> Any:
         """Runs the model up to its last hidden states; arguments as in transformers."""
@@ -124,6 +131,10 @@ class Policy(nn.Module):
         """Returns the last hidden state of every slot by one masked forward pass."""
         mask = None if batch.attends is None else additive_mask(batch, self.dtype)
         return self.hidden_states(batch.input_ids, batch.position_ids, mask)
+
+    def forward(self, batch: SinglePassBatch, **asked: Any) -> StateActionValues:
+        """Returns `state_action_values`: what DDP and FSDP call."""
+        return self.state_action_values(batch, **asked)
 
     def state_action_values(
         self,
@@ -161,34 +172,28 @@ class Policy(nn.Module):
         visited = hidden[row, batch.state_slot[row, time]]
         at = row * num_states + time
 
-        def reduced(temperature: float) -> tuple[Tensor, Tensor]:
-            found = chosen_q_and_soft_value(
-                visited,
-                self.head_weight,
-                self.head_bias,
-                self.backspace_row,
-                labels[row, time],
-                batch.can_delete[row, time],
-                is_action[row, time],
-                temperature=temperature,
-            )
-            return scattered(found[0]), scattered(found[1])
-
         def scattered(numbers: Tensor) -> Tensor:
             empty = numbers.new_zeros(num_rows * num_states)
             return empty.index_copy(0, at, numbers).view(num_rows, num_states)
 
         num_times = batch.labels.shape[1]
-        chosen, values = reduced(1.0)
-        tempered = None
-        if value_temperature is not None:
-            # Q of this call, so that a loss on Q and tempered values is one backward pass.
-            chosen, tempered = reduced(value_temperature)
-            tempered = tempered[:, :num_times]
+        temperatures = (1.0,) if value_temperature is None else (1.0, value_temperature)
+        found = self.head(
+            visited,
+            labels[row, time],
+            batch.can_delete[row, time],
+            is_action[row, time],
+            self.backspace_row,
+            temperatures,
+        )
+        # Q of the last call, so that a loss on Q and tempered values is one backward pass.
+        chosen, values = scattered(found[-1][0]), scattered(found[0][1])
+        tempered = None if value_temperature is None else scattered(found[-1][1])[:, :num_times]
         backspace_q = None
         if with_backspace_q and self.backspace_row is not None:
             row_of_head = self.backspace_row.to(visited.dtype)
-            backspace_q = scattered((visited @ row_of_head).to(values.dtype))
+            backspace_q = (visited @ row_of_head).to(values.dtype)
+            backspace_q = scattered(self.head.transform.of(backspace_q))
         return StateActionValues(
             chosen_q=chosen[:, :num_times],
             values=values,
@@ -210,10 +215,11 @@ class Policy(nn.Module):
 
         Without a backspace row, or with `can_delete` None, only tokens are actions.
         """
-        logits: Tensor = self._parts[1](hidden)
+        transform = self.head.transform
+        logits = transform.of(self.head(hidden))
         if self.backspace_row is None or can_delete is None:
             return logits
-        backspace = hidden @ self.backspace_row
+        backspace = transform.of(hidden @ self.backspace_row)
         backspace = backspace.masked_fill(~can_delete, -torch.inf)
         return torch.cat([logits, backspace[:, None]], dim=1)
 
@@ -307,7 +313,9 @@ def _assemble(
     lm: nn.Module, tokenizer: Any, backspace: bool, base_model: str, adapter: AdapterConfig
 ) -> Policy:
     space = action_space(tokenizer, int(_output_rows(lm)), backspace)
-    return Policy(lm, tokenizer, space, base_model=base_model, adapter=adapter)
+    policy = Policy(lm, tokenizer, space, base_model=base_model, adapter=adapter)
+    check_decoding(policy, base_model)
+    return policy
 
 
 def action_space(tokenizer: Any, vocab_size: int, backspace: bool) -> ActionSpace:
@@ -342,8 +350,7 @@ def _with_new_lora(lm: nn.Module, adapter: AdapterConfig, base_model: str, seed:
         lora_dropout=0.0,
         bias="none",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_weights(seed):
         wrapped: nn.Module = get_peft_model(lm, config)
     # What stands in the adapter's files: a name, never where this machine keeps the weights.
     wrapped.peft_config["default"].base_model_name_or_path = base_model  # type: ignore[union-attr, index]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from seqmatch.action_space import ActionSpace
 from seqmatch.config import DecodingConfig
+from seqmatch.distributed import ALONE, World
 from seqmatch.generation import Rollout, UniformSource, generate
 from seqmatch.objectives import RolloutConfig, RoundConfig
 from seqmatch.policy import Policy
@@ -21,6 +22,7 @@ def sample_rollouts(
     seed: int,
     step: int,
     should_stop: Callable[[], bool] | None = None,
+    world: World = ALONE,
 ) -> list[Trajectory]:
     """Returns one sampled trajectory for each prompt, with backspace where the policy has it.
 
@@ -31,22 +33,29 @@ def sample_rollouts(
         seed: Of the random numbers; take a new one for each round.
         step: The optimiser step, kept in the trajectories as their birth.
         should_stop: True ends the sampling early; the unfinished episodes are then cut.
+        world: The processes that share the prompts; each gets all trajectories.
     """
     decoding = DecodingConfig(
         temperature=config.temperature,
         max_new_tokens=config.max_new_tokens,
         max_actions=min(ACTIONS_PER_TOKEN * config.max_new_tokens, 16_384),
     )
-    rollouts = generate(
-        policy,
-        prompts,
-        decoding,
-        backspace=policy.space.has_backspace,
-        uniforms=UniformSource(seed),
-        should_stop=should_stop,
-    )
-    found = [to_trajectory(rollout, policy.space, step) for rollout in rollouts if rollout.actions]
-    return found
+
+    def sampled(rows: Sequence[int]) -> list[Trajectory]:
+        rollouts = generate(
+            policy,
+            [prompts[row] for row in rows],
+            decoding,
+            backspace=policy.space.has_backspace,
+            uniforms=UniformSource(seed),
+            should_stop=should_stop,
+            row_ids=rows,
+        )
+        return [
+            to_trajectory(rollout, policy.space, step) for rollout in rollouts if rollout.actions
+        ]
+
+    return world.spread(range(len(prompts)), sampled)
 
 
 def to_trajectory(rollout: Rollout, space: ActionSpace, born_at_step: int = 0) -> Trajectory:

@@ -42,6 +42,14 @@ class PassTerms:
     data: dict[str, Tensor] = field(default_factory=dict)
     rollouts: dict[str, Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> "PassTerms":
+        """Returns the same on a device."""
+        data, rollouts = (
+            {name: each.to(device) for name, each in side.items()}
+            for side in (self.data, self.rollouts)
+        )
+        return PassTerms(data, rollouts)
+
 
 @dataclass(frozen=True)
 class BatchTerms:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seqmatch.batches import draw_indices
+from seqmatch.distributed import ALONE, World
 from seqmatch.held_weights import HeldWeights
 from seqmatch.objectives import RoundConfig
 from seqmatch.objectives.dense_reward import implied_returns
@@ -119,6 +120,7 @@ def sample_round(
     step: int,
     max_positions: int,
     should_stop: Callable[[], bool] | None = None,
+    world: World = ALONE,
 ) -> Round:
     """Samples one round: random training prompts, each answered several times.
 
@@ -131,6 +133,7 @@ def sample_round(
         step: The optimiser step.
         max_positions: Input positions that go through the policy at once.
         should_stop: True ends the sampling early; the round is then of no use.
+        world: The processes that share the work; each gets the whole round.
     """
     rng = generator(seed, "rollout prompts", step)
     count = config.batch_size // answers_per_prompt
@@ -143,15 +146,18 @@ def sample_round(
         seed=child_seed(seed, "rollouts", step),
         step=step,
         should_stop=should_stop,
+        world=world,
     )
     if len(trajectories) != len(asked):  # cut off before their first action
         return Round(step, answers_per_prompt, ())
-    log_probs = log_probs_along(policy, trajectories, max_positions)
+    log_probs = log_probs_along(policy, trajectories, max_positions, world)
     answers = map(RoundAnswer, trajectories, asked, log_probs)
     return Round(step, answers_per_prompt, tuple(answers))
 
 
-def judged(sampled: Round, policy: Policy, judges: Judges, max_positions: int) -> Round:
+def judged(
+    sampled: Round, policy: Policy, judges: Judges, max_positions: int, world: World = ALONE
+) -> Round:
     """Returns the round with what the reference and a teacher say of its answers.
 
     The policy's own weights are exchanged meanwhile.
@@ -159,15 +165,19 @@ def judged(sampled: Round, policy: Policy, judges: Judges, max_positions: int) -
     if judges.reference is None or not sampled.answers:
         return sampled
     trajectories = sampled.trajectories()
+
+    def values_of(rows: Sequence[Trajectory]) -> Sequence[TrajectoryValues]:
+        return trajectory_values(policy, rows, max_positions)
+
     with judges.reference.in_place(policy):
-        found = trajectory_values(policy, trajectories, max_positions)
+        found = world.spread(trajectories, values_of)
     reference = [_numbers(each.log_probs()) for each in found]
     returns: list[Numbers] = [()] * len(trajectories)
     if judges.teacher_discount is not None:
         taken_off = None
         if judges.start is not None:
             with judges.start.in_place(policy):
-                taken_off = trajectory_values(policy, trajectories, max_positions)
+                taken_off = world.spread(trajectories, values_of)
         returns = _dense_returns(found, taken_off, judges.teacher_discount)
     answers = [
         replace(answer, reference_log_probs=log_probs, returns=what_follows)
@@ -177,10 +187,14 @@ def judged(sampled: Round, policy: Policy, judges: Judges, max_positions: int) -
 
 
 def with_demonstrations(
-    sampled: Round, policy: Policy, demonstrated: Sequence[Trajectory], max_positions: int
+    sampled: Round,
+    policy: Policy,
+    demonstrated: Sequence[Trajectory],
+    max_positions: int,
+    world: World = ALONE,
 ) -> Round:
     """Returns the round with what its policy says of the demonstrations of its prompts."""
-    log_probs = log_probs_along(policy, demonstrated, max_positions)
+    log_probs = log_probs_along(policy, demonstrated, max_positions, world)
     answers = [
         replace(answer, demonstration_log_probs=numbers)
         for answer, numbers in zip(sampled.answers, log_probs, strict=True)
@@ -189,11 +203,15 @@ def with_demonstrations(
 
 
 def log_probs_along(
-    policy: Policy, trajectories: Sequence[Trajectory], max_positions: int
+    policy: Policy, trajectories: Sequence[Trajectory], max_positions: int, world: World = ALONE
 ) -> list[Numbers]:
     """Returns log p(y_t|s_t) of each action of each trajectory, in nats."""
-    found = trajectory_values(policy, trajectories, max_positions)
-    return [_numbers(each.log_probs()) for each in found]
+
+    def found_of(rows: Sequence[Trajectory]) -> list[Numbers]:
+        found = trajectory_values(policy, rows, max_positions)
+        return [_numbers(each.log_probs()) for each in found]
+
+    return world.spread(trajectories, found_of)
 
 
 def padded(rows: Sequence[Numbers], like: Tensor) -> Tensor:

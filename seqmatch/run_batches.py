@@ -9,6 +9,7 @@ from seqmatch.batches import TrainingRows, draw_indices, drawn_trajectories
 from seqmatch.config import RunConfig
 from seqmatch.corruption import clean_trajectory
 from seqmatch.discriminators.player import SeenPass
+from seqmatch.distributed import ALONE, World
 from seqmatch.held_weights import HeldWeights
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.objectives.dispatch import (
@@ -42,6 +43,15 @@ class Batch:
     replayed: Sequence[Trajectory] = ()
     answers: Sequence[RoundAnswer] = field(default=())
     """Those of a round, in the order of `replayed`; empty where rollouts are replayed."""
+
+    def share_of_labels(self, action: int) -> float:
+        """Returns how many of the demonstrations' labels are this action, from 0 to 1."""
+        num_labels = sum(len(row.labels) for row in self.demonstrated)
+        return sum(row.labels.count(action) for row in self.demonstrated) / num_labels
+
+    def mean_birth(self) -> float:
+        """Returns the mean step at which the rollouts were sampled."""
+        return sum(row.born_at_step for row in self.replayed) / len(self.replayed)
 
 
 def draw_batch(
@@ -96,6 +106,7 @@ def refresh_rollouts(
     state: TrainState,
     max_positions: int,
     should_stop: Callable[[], bool],
+    world: World = ALONE,
 ) -> None:
     """Samples new rollouts into the buffer, or a new round in the place of the old one.
 
@@ -104,7 +115,7 @@ def refresh_rollouts(
     """
     settings = in_rounds(config.objective)
     if settings is None:
-        _refresh_buffer(config, rows, state, should_stop)
+        _refresh_buffer(config, rows, state, should_stop, world)
         return
     fresh = sample_round(
         state.policy,
@@ -115,11 +126,12 @@ def refresh_rollouts(
         step=state.step,
         max_positions=PASSES_WITHOUT_GRADIENT * max_positions,
         should_stop=should_stop,
+        world=world,
     )
-    if should_stop():
+    if world.from_main(should_stop):
         return
     hold_reference(config, state)
-    fresh = _told_of(fresh, config, rows, state, PASSES_WITHOUT_GRADIENT * max_positions)
+    fresh = _told_of(fresh, config, rows, state, PASSES_WITHOUT_GRADIENT * max_positions, world)
     if state.round is not None and _history_share(config):
         state.buffer.add(state.round.trajectories())
     state.round = fresh
@@ -178,7 +190,11 @@ def _history_share(config: RunConfig) -> float:
 
 
 def _refresh_buffer(
-    config: RunConfig, rows: TrainingRows, state: TrainState, should_stop: Callable[[], bool]
+    config: RunConfig,
+    rows: TrainingRows,
+    state: TrainState,
+    should_stop: Callable[[], bool],
+    world: World,
 ) -> None:
     rollouts = rollout_config(config.objective)
     if rollouts is None:
@@ -192,13 +208,19 @@ def _refresh_buffer(
         seed=child_seed(config.seed, "rollouts", state.step),
         step=state.step,
         should_stop=should_stop,
+        world=world,
     )
-    if not should_stop():
+    if not world.from_main(should_stop):
         state.buffer.add(sampled)
 
 
 def _told_of(
-    fresh: Round, config: RunConfig, rows: TrainingRows, state: TrainState, max_positions: int
+    fresh: Round,
+    config: RunConfig,
+    rows: TrainingRows,
+    state: TrainState,
+    max_positions: int,
+    world: World,
 ) -> Round:
     """The round with what other policies say of its answers, and its own of demonstrations."""
     objective, policy = config.objective, state.policy
@@ -206,6 +228,6 @@ def _told_of(
         demonstrated = [
             clean_trajectory(rows.train[answer.row], policy.space) for answer in fresh.answers
         ]
-        fresh = with_demonstrations(fresh, policy, demonstrated, max_positions)
+        fresh = with_demonstrations(fresh, policy, demonstrated, max_positions, world)
     judges = Judges(state.reference, state.start, teacher_discount(objective))
-    return judged(fresh, policy, judges, max_positions)
+    return judged(fresh, policy, judges, max_positions, world)

@@ -1,6 +1,7 @@
 """How a run begins: the policy and the rows, from the newest checkpoint where there is one."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,7 +9,8 @@ import torch
 from seqmatch.batches import TrainingRows, prepare_rows
 from seqmatch.checkpoints import Checkpoint, newest_verified
 from seqmatch.collapse import CollapseMonitor, patience_of
-from seqmatch.config import RunConfig
+from seqmatch.config import RunConfig, unshardable
+from seqmatch.distributed import ALONE, World, process_device
 from seqmatch.durable_files import remove_unfinished
 from seqmatch.errors import ConfigError
 from seqmatch.held_weights import HeldWeights
@@ -22,6 +24,7 @@ from seqmatch.reporting import Reporter
 from seqmatch.round_summary import summarise
 from seqmatch.run_steps import TrainingRun
 from seqmatch.seeding import child_seed
+from seqmatch.sharding import Shards
 from seqmatch.target_network import make_target
 from seqmatch.training_state import TrainState, make_player, read_state
 from seqmatch.types import Demonstration
@@ -37,36 +40,32 @@ def begin(
     reporter: Reporter,
     dataset_sha256: str,
     metrics_csv: Callable[[], str] | None,
+    world: World = ALONE,
 ) -> TrainingRun:
     """Returns the run at its first step, or where its newest usable checkpoint left it.
 
-    Arguments and errors are those of `seqmatch.training.train`.
+    Arguments and errors are those of `seqmatch.training.train`; `world` are the processes that
+    train the run together.
     """
     reporter.phase("loading the model")
-    for folder in (run_dir, run_dir / "checkpoints"):
-        remove_unfinished(folder)
-    checkpoint = _newest_checkpoint(run_dir, reporter)
-    device = torch_device(config.device)
+    checkpoint = world.from_main(partial(_newest_checkpoint, run_dir, reporter))
+    device = process_device(config.device)
+    is_sharded = _is_sharded(config, world)
+    policy = _policy(
+        config,
+        checkpoint,
+        device=torch.device("cpu") if is_sharded else device,
+        models_dir=models_dir,
+        allowed=allowed_models,
+    )
+    shards = Shards(policy, world, device) if is_sharded else None
+    if shards is None:
+        world.copy_from_main(list(policy.trainable_parameters().values()))
     if checkpoint is None:
-        policy = load_policy(
-            config.base_model,
-            config.adapter,
-            config.objective.backspace,
-            seed=child_seed(config.seed, "new weights"),
-            device=device,
-            models_dir=models_dir,
-            allowed=allowed_models,
-        )
         state = _new_state(policy, config)
         for warning in warnings_of(config.objective):
             reporter.event("warning", "objective", warning)
     else:
-        policy = load_saved_policy(
-            checkpoint.folder / "policy",
-            device=device,
-            models_dir=models_dir,
-            allowed=allowed_models,
-        )
         state = read_state(checkpoint.folder, policy, config, dataset_sha256)
         reporter.event("info", "resumed", f"resumed from the checkpoint of step {state.step}")
     policy.train()
@@ -75,7 +74,7 @@ def begin(
     if state.monitor is None and in_rounds(config.objective):
         state.monitor = _new_monitor(config, rows)
     eyes = None
-    if config.evaluation.probe:
+    if config.evaluation.probe and world.is_main:
         eyes = Eyes.of(policy, models_dir=models_dir, allowed=allowed_models)
     reporter.phase("training")
     return TrainingRun(
@@ -88,24 +87,43 @@ def begin(
         metrics_csv=metrics_csv,
         max_positions=pass_positions(policy),
         eyes=eyes,
+        world=world,
+        shards=shards,
     )
 
 
-def torch_device(name: str) -> torch.device:
-    """Returns the device that a config's `device` means here; "auto" takes a GPU if there is one.
+def _is_sharded(config: RunConfig, world: World) -> bool:
+    """True where the weights are divided; a launcher may know more processes than the config."""
+    if config.parallelism != "shard" or world.size == 1:
+        return False
+    reason = unshardable(config.adapter, config.objective, config.optimization, world.size)
+    if reason:
+        raise ConfigError(f"parallelism 'shard': {reason}")
+    return True
 
-    Raises:
-        ConfigError: It asks for a GPU that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device is {name!r}, but this machine has {torch.cuda.device_count()} CUDA devices; "
-            "'auto' or 'cpu' always work"
+
+def _policy(
+    config: RunConfig,
+    checkpoint: Checkpoint | None,
+    *,
+    device: torch.device,
+    models_dir: Path,
+    allowed: Sequence[str],
+) -> Policy:
+    """The policy of a checkpoint, or a fresh one."""
+    if checkpoint is None:
+        return load_policy(
+            config.base_model,
+            config.adapter,
+            config.objective.backspace,
+            seed=child_seed(config.seed, "new weights"),
+            device=device,
+            models_dir=models_dir,
+            allowed=allowed,
         )
-    return device
+    return load_saved_policy(
+        checkpoint.folder / "policy", device=device, models_dir=models_dir, allowed=allowed
+    )
 
 
 def _newest_checkpoint(run_dir: Path, reporter: Reporter) -> Checkpoint | None:
@@ -116,6 +134,8 @@ def _newest_checkpoint(run_dir: Path, reporter: Reporter) -> Checkpoint | None:
             f"the checkpoint of step {checkpoint.step} was passed over: {reason}",
         )
 
+    for folder in (run_dir, run_dir / "checkpoints"):
+        remove_unfinished(folder)
     return newest_verified(run_dir / "checkpoints", tell)
 
 

@@ -3,7 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,17 +16,19 @@ from seqmatch.config import RunConfig
 from seqmatch.discriminators.files import save_discriminator
 from seqmatch.discriminators.held_out import held_out_metrics
 from seqmatch.discriminators.player import SeenPass
+from seqmatch.distributed import ALONE, World
 from seqmatch.durable_files import new_folder
 from seqmatch.errors import CheckpointError, DivergedError
-from seqmatch.evaluation import Evaluation, evaluate
+from seqmatch.evaluation import evaluate
 from seqmatch.export import export_run
 from seqmatch.flags import Flag
-from seqmatch.gradients import BatchLoss, accumulate_gradients
+from seqmatch.gradients import BatchLoss, accumulate_gradients, added_up
 from seqmatch.lens import Eyes
 from seqmatch.metric_table import MetricTable
 from seqmatch.objectives.dispatch import imitation_weight, reward_scale, stops_on_flag
 from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
-from seqmatch.policy import save_policy
+from seqmatch.policy import Policy, save_policy
+from seqmatch.question import Question
 from seqmatch.reporting import Control, Reporter
 from seqmatch.round_terms import (
     BatchTerms,
@@ -44,31 +48,13 @@ from seqmatch.run_batches import (
 )
 from seqmatch.run_flags import flags_of_evaluation, flags_of_round, flags_of_terms
 from seqmatch.seeding import child_seed
+from seqmatch.sharding import Kept, Shards
+from seqmatch.skipped_steps import check_skipped
 from seqmatch.throughput import Throughput
 from seqmatch.training_state import TrainState, write_state
-from seqmatch.types import Trajectory
 
-MAX_SKIPPED_IN_A_ROW = 3
-MAX_SKIPPED_OF_THE_LAST_1000 = 10
 MAX_FAILED_SAVES = 3
 _CHECK_WEIGHTS_EVERY = 50
-
-
-class Question:
-    """Asks the owner whether to go on during long work, at most twice a second."""
-
-    def __init__(self, ask: Callable[[], Control]) -> None:
-        self._ask = ask
-        self._asked_at = time.monotonic()
-        self.answer = Control.GO_ON
-
-    def is_asked_to_stop(self) -> bool:
-        """Tells whether the owner wants the work to end; once it does, it stays so."""
-        now = time.monotonic()
-        if self.answer is Control.GO_ON and now - self._asked_at > 0.5:
-            self._asked_at = now
-            self.answer = self._ask()
-        return self.answer is not Control.GO_ON
 
 
 @dataclass
@@ -85,6 +71,10 @@ class TrainingRun:
     max_positions: int
     eyes: Eyes | None = None
     """What probes see; None where evaluations make none."""
+    world: World = ALONE
+    """The processes that train it; all of them go through the same verbs together."""
+    shards: Shards | None = None
+    """Where each process holds a part of the weights."""
     throughput: Throughput = field(default_factory=Throughput)
     reported: MetricTable = field(default_factory=MetricTable)
     num_failed_saves: int = 0
@@ -102,15 +92,22 @@ class TrainingRun:
             return Control.GO_ON
         self.reporter.phase("sampling rollouts")
         started = time.perf_counter()
-        question = Question(self.ask)
-        refresh_rollouts(
-            self.config, self.rows, self.state, self.max_positions, question.is_asked_to_stop
-        )
+        question = Question(self._ask, self.world, f"sampling before step {self.state.step}")
+        with self._whole_weights():
+            refresh_rollouts(
+                self.config,
+                self.rows,
+                self.state,
+                self.max_positions,
+                question.is_asked_to_stop,
+                self.world,
+            )
         self.throughput.add_sampling(time.perf_counter() - started)
         self.reporter.phase("training")
-        if question.answer is Control.GO_ON:
+        answer = self.world.from_main(lambda: question.answer)
+        if answer is Control.GO_ON:
             self._raise(flags_of_round(self.config, self.state))
-        return question.answer
+        return answer
 
     def draw_batch(self) -> Batch:
         """Returns the next batch: demonstrations, and rollouts where the step needs some."""
@@ -140,12 +137,10 @@ class TrainingRun:
         numbers = {**found.terms, "train/loss": found.loss, "train/grad_norm": outcome.grad_norm}
         numbers |= {"train/learning_rate": learning_rate, "train/beta": beta}
         if state.policy.space.has_backspace:
-            numbers["train/backspace_labels"] = _share_of_labels(
-                batch.demonstrated, state.policy.space.backspace_id
-            )
+            share = batch.share_of_labels(state.policy.space.backspace_id)
+            numbers["train/backspace_labels"] = share
         if batch.replayed:
-            ages = [state.step - 1 - row.born_at_step for row in batch.replayed]
-            numbers["rollout/age"] = sum(ages) / len(ages)
+            numbers["rollout/age"] = state.step - 1 - batch.mean_birth()
         state.means.add({name: value for name, value in numbers.items() if math.isfinite(value)})
         if state.step % _CHECK_WEIGHTS_EVERY == 0:
             self._check_weights()
@@ -167,6 +162,9 @@ class TrainingRun:
 
     def ask(self) -> Control:
         """Tells the owner how far the run is, and returns what to do next."""
+        return self.world.from_main(self._ask)
+
+    def _ask(self) -> Control:
         answer = self.reporter.progress(self.state.step, self.config.optimization.num_steps)
         ends_itself = answer is Control.GO_ON and self.is_flagged
         return Control.STOP_AND_SAVE if ends_itself else answer
@@ -177,8 +175,16 @@ class TrainingRun:
         is_due = state.step % config.evaluation.every == 0 or self._is_last_step
         if not is_due or state.evaluated_step == state.step:
             return Control.GO_ON
+        with self._whole_weights():
+            answer = self.world.from_main(self._evaluate)
+        if answer is Control.GO_ON:
+            state.evaluated_step = state.step
+        return answer
+
+    def _evaluate(self) -> Control:
+        config, state = self.config, self.state
         self.reporter.phase("evaluating")
-        question = Question(self.ask)
+        question = Question(self._ask)
         found = evaluate(
             state.policy,
             self.rows.held_out.first(config.evaluation.num_prompts),
@@ -192,10 +198,16 @@ class TrainingRun:
         )
         self.reporter.phase("training")
         if question.answer is Control.GO_ON:
-            metrics = {**found.metrics, **self._held_out_verdict(found)}
+            verdict = held_out_metrics(
+                state.player,
+                state.policy,
+                found.demonstrated,
+                found.sampled,
+                PASSES_WITHOUT_GRADIENT * self.max_positions,
+            )
+            metrics = {**found.metrics, **verdict}
             self._report(metrics)
             self.reporter.samples(state.step, found.traces[: config.evaluation.num_samples])
-            state.evaluated_step = state.step
             self._raise(flags_of_evaluation(state, metrics, len(found.sampled)))
         return question.answer
 
@@ -223,15 +235,18 @@ class TrainingRun:
             CheckpointError: What was written did not read back three times in a row.
         """
         self._check_weights()
+        self.world.from_main(partial(self._save, self._collected()))
+
+    def _save(self, kept: Kept | None) -> None:
         self.reporter.phase("saving a checkpoint")
         self.reporter.flush()
+
+        def write(folder: Path) -> None:
+            write_state(self.state, self.config, self.dataset_sha256, folder, kept)
+
         try:
-            publish(
-                self.run_dir / "checkpoints",
-                self.state.step,
-                lambda folder: write_state(self.state, self.config, self.dataset_sha256, folder),
-                keep=self.config.checkpoints.keep,
-            )
+            folder = self.run_dir / "checkpoints"
+            publish(folder, self.state.step, write, keep=self.config.checkpoints.keep)
             self.num_failed_saves = 0
         except (OSError, CheckpointError) as error:
             self.num_failed_saves += 1
@@ -248,16 +263,21 @@ class TrainingRun:
         Raises:
             OSError: One of them could not be written.
         """
+        kept = self._collected()
+        policy = self.state.policy if kept is None else kept.policy
+        return self.world.from_main(partial(self._export, policy))
+
+    def _export(self, policy: Policy) -> tuple[Path, Path]:
         self.reporter.phase("exporting")
         policy_folder = self.run_dir / "policy"
         with new_folder(policy_folder) as folder:
-            save_policy(self.state.policy, folder)
+            save_policy(policy, folder)
             if self.state.player is not None:
                 save_discriminator(self.state.player.discriminator, folder)
         self.reporter.flush()
         csv = self.metrics_csv() if self.metrics_csv else self.reported.csv()
         export_path = export_run(
-            self.state.policy,
+            policy,
             self.run_dir / f"seqmatch-step-{self.state.step}.zip",
             config=self.config,
             dataset_sha256=self.dataset_sha256,
@@ -269,6 +289,14 @@ class TrainingRun:
 
     # ---- details
 
+    def _whole_weights(self) -> AbstractContextManager[None]:
+        """While it lasts, each process can compute with the policy by itself."""
+        return nullcontext() if self.shards is None else self.shards.whole()
+
+    def _collected(self) -> Kept | None:
+        """What goes into files in the place of shards."""
+        return None if self.shards is None else self.shards.collected(self.state.optimizer)
+
     @property
     def _is_last_step(self) -> bool:
         return self.state.step >= self.config.optimization.num_steps
@@ -279,12 +307,14 @@ class TrainingRun:
         self.reporter.metrics(self.state.step, values)
 
     def _gradients(self, batch: Batch, beta: float) -> BatchLoss:
-        """The gradients of a batch; where the accelerator's memory is short, in smaller passes."""
+        """The gradients of a batch; where an accelerator's memory is short, in smaller passes."""
         state = self.state
         complete = self._complete(batch) if batch.answers else None
+        parameters = list(state.policy.trainable_parameters().values())
         while True:
+            own, ran_out = None, "in another process"
             try:
-                return accumulate_gradients(
+                own = accumulate_gradients(
                     state.policy,
                     self.config.objective,
                     batch.demonstrated,
@@ -293,23 +323,31 @@ class TrainingRun:
                     max_positions=self.max_positions,
                     target=state.target,
                     complete=complete,
+                    world=self.world,
                 )
-            except torch.OutOfMemoryError:
-                state.optimizer.zero_grad(set_to_none=True)
-                longest = max(
-                    len(row.prompt_ids) + len(row.pushes)
-                    for row in (*batch.demonstrated, *batch.replayed)
-                )
-                if self.max_positions <= longest:
-                    raise
-                self.max_positions = max(self.max_positions // 2, longest)
-                torch.cuda.empty_cache()
-                self.reporter.event(
-                    "warning",
-                    "smaller_passes",
-                    f"memory ran out at step {state.step}; batches now go through the policy in "
-                    f"passes of {self.max_positions} positions, with the same gradient",
-                )
+            except torch.OutOfMemoryError as error:
+                if self.shards is not None:
+                    raise  # the others wait for this process's part of a sum
+                ran_out = str(error)
+            found = added_up(self.world, own, parameters)
+            if found is not None:
+                return found
+            self._take_smaller_passes(batch, ran_out)
+
+    def _take_smaller_passes(self, batch: Batch, ran_out: str) -> None:
+        self.state.optimizer.zero_grad(set_to_none=True)
+        rows = (*batch.demonstrated, *batch.replayed)
+        longest = max(len(row.prompt_ids) + len(row.pushes) for row in rows)
+        if self.max_positions <= longest:
+            raise torch.OutOfMemoryError(ran_out)
+        self.max_positions = max(self.max_positions // 2, longest)
+        torch.cuda.empty_cache()
+        self.reporter.event(
+            "warning",
+            "smaller_passes",
+            f"memory ran out at step {self.state.step}; batches now go through the policy in "
+            f"passes of {self.max_positions} positions, with the same gradient",
+        )
 
     def _complete(self, batch: Batch) -> Complete:
         """What a batch of a round needs between the policy's forward pass and its loss."""
@@ -333,19 +371,6 @@ class TrainingRun:
 
         return complete
 
-    def _held_out_verdict(self, found: Evaluation) -> dict[str, float]:
-        """What a discriminator that has learnt says of an evaluation's answers."""
-        state = self.state
-        if state.player is None or not state.player.num_updates:
-            return {}
-        return held_out_metrics(
-            state.player.discriminator,
-            state.policy,
-            found.demonstrated,
-            found.sampled,
-            PASSES_WITHOUT_GRADIENT * self.max_positions,
-        )
-
     def _raise(self, flags: Sequence[Flag]) -> None:
         stops = stops_on_flag(self.config.objective)
         for flag in flags:
@@ -361,26 +386,12 @@ class TrainingRun:
             "step_skipped",
             f"step {state.step} changed nothing: loss {loss}, gradient norm {grad_norm}",
         )
-        in_a_row = range(state.step - MAX_SKIPPED_IN_A_ROW + 1, state.step + 1)
-        recent = [step for step in state.skipped_steps if step > state.step - 1000]
-        if (
-            state.skipped_steps[-MAX_SKIPPED_IN_A_ROW:] == list(in_a_row)
-            or len(recent) > MAX_SKIPPED_OF_THE_LAST_1000
-        ):
-            raise DivergedError(
-                f"the loss or its gradient was not finite at steps {recent[-10:]}; at most "
-                f"{MAX_SKIPPED_IN_A_ROW - 1} in a row and {MAX_SKIPPED_OF_THE_LAST_1000} of 1,000 "
-                "are allowed. Try a smaller learning rate"
-            )
+        check_skipped(state.skipped_steps, state.step)
 
     def _check_weights(self) -> None:
-        if not are_finite(self.state.policy.trainable_parameters()):
+        is_finite = are_finite(self.state.policy.trainable_parameters())
+        if not all(self.world.gather(is_finite)):
             raise DivergedError(
                 f"a trained weight is not finite after step {self.state.step}; the last checkpoint "
                 "is from before. Try a smaller learning rate"
             )
-
-
-def _share_of_labels(trajectories: Sequence[Trajectory], action: int) -> float:
-    num_labels = sum(len(row.labels) for row in trajectories)
-    return sum(row.labels.count(action) for row in trajectories) / num_labels

@@ -4,10 +4,11 @@ Grouped-query attention and rotary positions, so that what holds for it holds fo
 embeddings, since at this size a second table of 259 rows only overfits.
 """
 
-import torch
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from seqmatch.new_weights import seeded_weights
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 NUM_BYTES = 256
@@ -54,8 +55,7 @@ def byte_llama_config() -> LlamaConfig:
 
 def byte_llama(seed: int) -> LlamaForCausalLM:
     """Returns the model with the random weights of `seed`; the global generator is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_weights(seed):
         return LlamaForCausalLM(byte_llama_config()).float()
 
 

@@ -1,19 +1,22 @@
 """From text to tokens and back, the same way for training and for answering.
 
-Prompt and answer are tokenised apart, so the prompt's tokens in training are those in answering.
-The text of users is never read as special tokens: a demonstration that contains "<|im_end|>" as
-text gets the tokens of these ten characters.
+The tokens of a prompt in training are those in answering. Without a chat template prompt and answer
+are tokenised apart; with one the answered conversation is tokenised as a whole (`chat_turns`). The
+text of users is never read as special tokens: a demonstration that contains "<|im_end|>" as text
+gets the tokens of these ten characters.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
+from seqmatch.chat_turns import chat_prompt_ids, chat_rows, framing
+from seqmatch.encoding import text_ids, texts_ids
 from seqmatch.errors import DemonstrationError, ModelLoadError
 from seqmatch.types import Demonstration, Message, TokenizedDemonstration
 
 Prompt = str | tuple[Message, ...]
+_AT_ONCE = 512
+"""Rows tokenised in one call: enough for a fast tokenizer, little memory."""
 _CONTEXT = 8
 """Tokens looked back at to know what a token adds to the text: with at most 4 bytes a character
 even the last 8 bytes hold a complete one, wherever they begin."""
@@ -30,29 +33,49 @@ def render_prompt(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
     Raises:
         DemonstrationError: The chat template refuses these turns, or there is no token at all.
     """
-    if getattr(tokenizer, "chat_template", None):
-        turns = (Message("user", prompt),) if isinstance(prompt, str) else prompt
-        ids = _chat_ids(tokenizer, turns)
-    else:
-        start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        ids = start + text_ids(tokenizer, plain_prompt(prompt))
-    if not ids and tokenizer.eos_token_id is not None:
-        ids = [tokenizer.eos_token_id]  # GPT-2's habit: its one special token begins a text too
-    if not ids:
-        raise DemonstrationError("the prompt is empty and the tokenizer has no token to begin with")
-    return tuple(ids)
+    if _has_template(tokenizer):
+        return _begun(tokenizer, chat_prompt_ids(tokenizer, _turns(prompt)))
+    return _begun(tokenizer, _first(tokenizer) + text_ids(tokenizer, plain_prompt(prompt)))
 
 
 def tokenize_demonstration(
     tokenizer: Any, demonstration: Demonstration, index: int
 ) -> TokenizedDemonstration:
-    """Returns the demonstration as tokens; the answer ends with the stop token."""
-    completion = text_ids(tokenizer, demonstration.completion)
-    return TokenizedDemonstration(
-        prompt_ids=render_prompt(tokenizer, demonstration.prompt),
-        completion_ids=(*completion, stop_id(tokenizer)),
-        index=index,
-    )
+    """Returns the demonstration as tokens; the answer ends with the stop token.
+
+    Raises:
+        DemonstrationError: As `tokenize_demonstrations`.
+    """
+    return tokenize_demonstrations(tokenizer, [demonstration], [index])[0]
+
+
+def tokenize_demonstrations(
+    tokenizer: Any, demonstrations: Sequence[Demonstration], indices: Sequence[int]
+) -> list[TokenizedDemonstration]:
+    """Returns demonstrations as tokens, many at a time; each answer ends with the stop token.
+
+    Args:
+        tokenizer: The policy's.
+        demonstrations: The rows.
+        indices: The number of each row in its set.
+
+    Raises:
+        DemonstrationError: The chat template refuses a row's turns, or writes the answered
+            conversation with another beginning than the prompt (`chat_turns`); or a prompt is
+            empty and there is no token to begin with. The row is named.
+        ModelLoadError: There is no stop token.
+    """
+    stop = stop_id(tokenizer)
+    rows: list[TokenizedDemonstration] = []
+    for start in range(0, len(demonstrations), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        some, numbers = demonstrations[part], indices[part]
+        found = _rows(tokenizer, some, numbers, stop)
+        rows += [
+            TokenizedDemonstration(_begun(tokenizer, prompt), tuple(completion), index)
+            for (prompt, completion), index in zip(found, numbers, strict=True)
+        ]
+    return rows
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -67,14 +90,6 @@ def plain_prompt(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else prompt_text(prompt) + "\nassistant: "
 
 
-def text_ids(tokenizer: Any, text: str) -> list[int]:
-    """Returns the tokens of text written by a person: no special tokens, whatever it says."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
-        "input_ids"
-    ]
-    return ids
-
-
 def stop_id(tokenizer: Any) -> int:
     """Returns the token that ends an answer.
 
@@ -84,24 +99,27 @@ def stop_id(tokenizer: Any) -> int:
     Raises:
         ModelLoadError: There is no such token.
     """
-    if getattr(tokenizer, "chat_template", None):
-        mark = "\ue000answer\ue001"
-        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": mark}]
-        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
-        after = _template_ids(tokenizer, rendered.partition(mark)[2].strip())
-        if after and after[0] in _special_ids(tokenizer):
-            return after[0]
+    if _has_template(tokenizer) and (stop := framing(tokenizer).stop) is not None:
+        return stop
     if tokenizer.eos_token_id is None:
         raise ModelLoadError("the tokenizer has no end-of-sequence token, so no answer could end")
     return int(tokenizer.eos_token_id)
 
 
 def answer_text(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Returns the text of an answer, special tokens left out."""
+    """Returns the text of an answer, without special tokens.
+
+    What the chat template puts around every answer (an empty block of thoughts, a space) is left
+    out too, so that the text is comparable with a demonstration's.
+    """
     text: str = tokenizer.decode(
         list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-    return text
+    if not _has_template(tokenizer):
+        return text
+    frame = framing(tokenizer)
+    text = text.removeprefix(frame.opening)
+    return text.removesuffix(frame.closing) if frame.stop in ids[-1:] else text
 
 
 def piece_after(tokenizer: Any, context: Sequence[int], token: int) -> str:
@@ -127,44 +145,39 @@ def _shown(tokenizer: Any, ids: list[int]) -> str:
     return text
 
 
-def _chat_ids(tokenizer: Any, turns: tuple[Message, ...]) -> list[int]:
-    """The template's tokens; a turn that spells a special token is tokenised on its own."""
-    names = _special_names(tokenizer)
-    hostile = [any(name in turn.content for name in names) for turn in turns]
-    if not any(hostile):
-        return _template_ids(tokenizer, _rendered(tokenizer, turns))
-    marks = [f"\ue000turn{at}\ue001" for at in range(len(turns))]
-    marked = tuple(Message(turn.role, mark) for turn, mark in zip(turns, marks, strict=True))
-    rest = _rendered(tokenizer, marked)
-    ids: list[int] = []
-    for turn, mark in zip(turns, marks, strict=True):
-        if mark not in rest:
-            continue  # the template leaves this turn out
-        before, rest = rest.split(mark, 1)
-        ids += _template_ids(tokenizer, before) + text_ids(tokenizer, turn.content)
-    return ids + _template_ids(tokenizer, rest)
+def _rows(
+    tokenizer: Any, demonstrations: Sequence[Demonstration], indices: Sequence[int], stop: int
+) -> list[tuple[list[int], list[int]]]:
+    """The tokens of each prompt and of each answer."""
+    if _has_template(tokenizer):
+        conversations = [(_turns(each.prompt), each.completion) for each in demonstrations]
+        names = [f"row {index + 1}" for index in indices]
+        return chat_rows(tokenizer, conversations, stop, names)
+    first = _first(tokenizer)
+    prompts = texts_ids(tokenizer, [plain_prompt(each.prompt) for each in demonstrations])
+    completions = texts_ids(tokenizer, [each.completion for each in demonstrations])
+    return [
+        (first + prompt, [*completion, stop])
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
 
 
-def _rendered(tokenizer: Any, turns: tuple[Message, ...]) -> str:
-    plain = [{"role": turn.role, "content": turn.content} for turn in turns]
-    try:
-        text: str = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
-    except (TemplateError, ValueError, TypeError) as error:
-        raise DemonstrationError(
-            f"the model's chat template refuses these turns: {error}"
-        ) from error
-    return text
+def _has_template(tokenizer: Any) -> bool:
+    return bool(getattr(tokenizer, "chat_template", None))
 
 
-def _template_ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+def _turns(prompt: Prompt) -> tuple[Message, ...]:
+    return (Message("user", prompt),) if isinstance(prompt, str) else prompt
 
 
-def _special_names(tokenizer: Any) -> set[str]:
-    return {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+def _first(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
 
-def _special_ids(tokenizer: Any) -> set[int]:
-    added = {key for key, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return added | set(tokenizer.all_special_ids)
+def _begun(tokenizer: Any, ids: list[int]) -> tuple[int, ...]:
+    """The prompt's tokens, at least one."""
+    if not ids and tokenizer.eos_token_id is not None:
+        return (tokenizer.eos_token_id,)  # GPT-2's habit: its one special token begins a text too
+    if not ids:
+        raise DemonstrationError("the prompt is empty and the tokenizer has no token to begin with")
+    return tuple(ids)

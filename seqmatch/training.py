@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from seqmatch.config import RunConfig
-from seqmatch.reporting import Control, Reporter
+from seqmatch.distributed import joined
+from seqmatch.reporting import Control, NullReporter, Reporter
 from seqmatch.run_start import begin
 from seqmatch.run_steps import TrainingRun
 from seqmatch.types import Demonstration
@@ -45,6 +46,9 @@ def train(
 ) -> TrainResult:
     """Trains a policy on demonstrations, from the newest checkpoint of `run_dir` where it has one.
 
+    Where the environment says that several processes train the run together
+    (`seqmatch.distributed`), each of them calls this with the same arguments.
+
     Args:
         config: Everything that determines the run; where it is resumed, the number of steps, the
             evaluation and the checkpoints may differ from before.
@@ -52,7 +56,8 @@ def train(
         run_dir: The run's own folder: `checkpoints/`, and at the end `policy/` and the export.
         models_dir: Where packaged models were prepared.
         allowed_models: Folders and hub ids that may be loaded besides the built-in ones.
-        reporter: Hears of everything, and is asked after each step whether to go on.
+        reporter: Hears of everything, and is asked after each step whether to go on; of several
+            processes, the main one's.
         dataset_sha256: Identifies the demonstrations; a checkpoint of others is refused.
         metrics_csv: Gives all metrics of the run as CSV for the export; without it the export has
             those reported since this start.
@@ -65,18 +70,21 @@ def train(
         ModelLoadError: The base model cannot be loaded or cannot be used.
         CheckpointError: The newest usable checkpoint belongs to another run.
         DivergedError: Too many batches gave non-finite numbers.
+        PeerLostError: Another of the processes that train the run is gone.
     """
-    run = begin(
-        config,
-        demonstrations,
-        run_dir=run_dir,
-        models_dir=models_dir,
-        allowed_models=allowed_models,
-        reporter=reporter,
-        dataset_sha256=dataset_sha256,
-        metrics_csv=metrics_csv,
-    )
-    return carry_on(run)
+    with joined(config.device) as world:
+        run = begin(
+            config,
+            demonstrations,
+            run_dir=run_dir,
+            models_dir=models_dir,
+            allowed_models=allowed_models,
+            reporter=reporter if world.is_main else NullReporter(),
+            dataset_sha256=dataset_sha256,
+            metrics_csv=metrics_csv,
+            world=world,
+        )
+        return carry_on(run)
 
 
 def carry_on(run: TrainingRun) -> TrainResult:

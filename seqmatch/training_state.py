@@ -25,6 +25,7 @@ from seqmatch.replay_buffer import ReplayBuffer
 from seqmatch.rounds import Round
 from seqmatch.running_means import RunningMeans
 from seqmatch.seeding import child_seed
+from seqmatch.sharding import Kept
 from seqmatch.target_network import TargetNetwork, make_target
 
 _FORMAT = 1
@@ -72,15 +73,30 @@ class TrainState:
         return self.step - len(self.skipped_steps)
 
 
-def write_state(state: TrainState, config: RunConfig, dataset_sha256: str, folder: Path) -> None:
+def write_state(
+    state: TrainState,
+    config: RunConfig,
+    dataset_sha256: str,
+    folder: Path,
+    kept: Kept | None = None,
+) -> None:
     """Writes the state into an empty folder: all that learns, rollouts, counters.
+
+    Args:
+        state: The state.
+        config: Of the run.
+        dataset_sha256: Identifies the demonstrations.
+        folder: Where it goes.
+        kept: Policy and optimiser where those of the state are shards; None takes the state's.
 
     Raises:
         OSError: A file could not be written.
     """
-    save_policy(state.policy, folder / "policy")
-    parameters = state.policy.trainable_parameters()
-    save_file(optimizer_tensors(state.optimizer, parameters), folder / "optimizer.safetensors")
+    if kept is None:
+        parameters = state.policy.trainable_parameters()
+        kept = Kept(state.policy, optimizer_tensors(state.optimizer, parameters))
+    save_policy(kept.policy, folder / "policy")
+    save_file(kept.moments, folder / "optimizer.safetensors")
     for name, held in (
         ("target", state.target),
         ("reference", state.reference),

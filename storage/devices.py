@@ -1,11 +1,13 @@
-"""The places where runs may train, one run each; a claim takes one, a run's end frees it."""
+"""The places where runs may train, one run each; a claim takes some, a run's end frees them."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import Connection, Row, case, delete, insert, select, update
 
 from storage.engine import Database
 from storage.errors import InvalidValueError
+from storage.placing import is_gpu, place
 from storage.records import DeviceSlot
 from storage.tables import device_slots, runs
 
@@ -52,3 +54,37 @@ class Devices:
         )
         with self._database.read() as connection:
             return tuple(DeviceSlot(name, run_id) for name, run_id in connection.execute(query))
+
+
+def find_place(
+    connection: Connection, waiting: Sequence[Row[Any, Any, Any]]
+) -> tuple[Row[Any, Any, Any], list[str]] | None:
+    """Returns the first of the waiting runs that fits the free slots, and the slots that it takes.
+
+    Args:
+        connection: With the write lock.
+        waiting: Rows of runs with their `device`, the first in the queue first.
+    """
+    query = (
+        select(device_slots.c.name, device_slots.c.run_number)
+        .where(device_slots.c.is_retired.is_(False))
+        .order_by(device_slots.c.position)
+    )
+    slots = connection.execute(query).all()
+    names = [slot.name for slot in slots]
+    free = [slot.name for slot in slots if slot.run_number is None]
+    has_gpu = any(map(is_gpu, names))
+    for run in waiting:
+        taken = place(run.device, free, has_gpu)
+        if taken is not None:
+            return run, taken
+        if "," in run.device and place(run.device, names, has_gpu) is not None:
+            kept = set(run.device.split(","))
+            free = [each for each in free if not any(place(one, [each], has_gpu) for one in kept)]
+    return None
+
+
+def occupy(connection: Connection, run_number: int, slots: Sequence[str]) -> None:
+    """Gives slots to a run."""
+    taken = device_slots.c.name.in_(slots)
+    connection.execute(update(device_slots).where(taken).values(run_number=run_number))

@@ -135,6 +135,7 @@ class RunRecord:
     error_message: str
     peak_memory_bytes: int | None
     device_slot: str | None
+    """What it occupies: one slot, or several with commas between them."""
     deleted_at: float | None
     lease_until: float | None = None
     """Until then the claim holds without being renewed; None where nobody has claimed it."""
@@ -149,6 +150,7 @@ class Claim:
     run: RunRecord
     attempt: int
     device_slot: str
+    """Several with commas between them, in the order of the devices that the run names."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ Every change of status is one conditional UPDATE inside a transaction that holds
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, outerjoin, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, outerjoin, select, update
 
 from storage.errors import IllegalTransitionError, LeaseLostError, RunNotFoundError
+from storage.placing import several
 from storage.records import ControlRequest, RunRecord, RunStatus
 from storage.tables import device_slots, runs
 
@@ -17,8 +18,15 @@ _HIDDEN = ("number", "metric_seq", "metric_reset_seq")
 def select_runs() -> Select[Any]:
     """Returns the query of all runs with their slots; the caller narrows and orders it."""
     columns = [column for column in runs.c if column.name not in _HIDDEN]
-    joined = outerjoin(runs, device_slots, device_slots.c.run_number == runs.c.number)
-    return select(*columns, device_slots.c.name.label("device_slot")).select_from(joined)
+    number = device_slots.c.run_number
+    slots = (
+        select(number, func.group_concat(device_slots.c.name, ",").label("device_slot"))
+        .where(number.is_not(None))
+        .group_by(number)
+        .subquery()
+    )
+    joined = outerjoin(runs, slots, slots.c.run_number == runs.c.number)
+    return select(*columns, slots.c.device_slot).select_from(joined)
 
 
 def to_record(row: RowMapping) -> RunRecord:
@@ -26,6 +34,8 @@ def to_record(row: RowMapping) -> RunRecord:
     values = dict(row)
     values["status"] = RunStatus(values["status"])
     values["control"] = ControlRequest(values["control"])
+    if values["device_slot"] is not None:
+        values["device_slot"] = several(sorted(values["device_slot"].split(",")))
     return RunRecord(**values)
 
 
@@ -77,7 +87,7 @@ def move(connection: Connection, run: RunRecord, status: RunStatus, **changes: A
 
 
 def free_slot(connection: Connection, run_id: str) -> None:
-    """Frees the device slot of a run, if it has one."""
+    """Frees the device slots of a run, if it has some."""
     owner = select(runs.c.number).where(runs.c.id == run_id).scalar_subquery()
     connection.execute(
         update(device_slots).where(device_slots.c.run_number == owner).values(run_number=None)

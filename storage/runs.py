@@ -5,19 +5,21 @@ one, so a worker that was given up for dead and wakes again cannot touch the run
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from storage import run_rows
+from storage.devices import find_place, occupy
 from storage.engine import Database
 from storage.errors import DatasetNotFoundError, IllegalTransitionError, InvalidValueError
 from storage.file_system import make_private_folder
 from storage.ids import new_id
+from storage.placing import several
 from storage.records import Claim, ControlRequest, NewRun, RunRecord, RunStatus
-from storage.tables import datasets, device_slots, runs
+from storage.tables import datasets, runs
 
 MAX_CRASHES = 3
 """So often a start that died without reporting is followed by another by itself."""
@@ -220,49 +222,53 @@ class Runs:
     # ---- what the owner of an attempt writes
 
     def claim(self, runner: str, *, lease_seconds: float = 60) -> Claim | None:
-        """Takes the longest waiting run that fits a free device, and that device.
+        """Takes the longest waiting run that fits free devices, and those devices.
 
-        A run with device "auto" fits every GPU slot, or every slot where there is no GPU: it waits
-        for a busy GPU rather than crawl on the CPU beside it. "cuda" fits "cuda:0" and its like,
-        "cuda:1" just itself.
+        What a run may take is in `storage.placing`. A run that waits for several devices keeps
+        later runs off those that it could use, or it might wait for ever.
 
         Returns:
-            The claim, or None where no waiting run fits a free slot.
+            The claim, or None where no waiting run fits the free slots.
         """
-        wanted, slot = runs.c.device, device_slots.c.name
-        other = device_slots.alias()
-        is_gpu = other.c.name.not_like("cpu%") & other.c.is_retired.is_(False)
-        has_gpu = select(other.c.name).where(is_gpu).exists()
-        fits = or_(
-            (wanted == "auto") & or_(slot.not_like("cpu%"), ~has_gpu),
-            slot == wanted,
-            func.substr(slot, 1, func.length(wanted) + 1) == wanted.op("||")(":"),
-        )
-        free = device_slots.c.run_number.is_(None) & device_slots.c.is_retired.is_(False)
-        query = (
-            select(runs.c.number, runs.c.id, slot.label("slot"))
-            .select_from(runs)
-            .join(device_slots, fits & free)
+        waiting = (
+            select(runs.c.number, runs.c.id, runs.c.device)
             .where(runs.c.status == RunStatus.QUEUED, runs.c.deleted_at.is_(None))
-            .order_by(runs.c.queued_at, runs.c.number, device_slots.c.position)
-            .limit(1)
+            .order_by(runs.c.queued_at, runs.c.number)
         )
         with self._database.write() as connection:
-            found = connection.execute(query).first()
+            found = find_place(connection, connection.execute(waiting).all())
             if found is None:
                 return None
-            now = self._database.now()
-            run = run_rows.fetch(connection, found.id)
-            start = {**_CLEAN, "lease_until": now + lease_seconds, "started_at": now}
-            start |= {"attempt": run.attempt + 1, "runner": runner, "ended_at": None}
-            start |= {"alive_at": None, "progress_at": None}
-            run_rows.move(connection, run, RunStatus.RUNNING, **start)
-            connection.execute(
-                update(device_slots).where(slot == found.slot).values(run_number=found.number)
-            )
-            claimed = run_rows.fetch(connection, found.id)
-        make_private_folder(self._run_dir(claimed.id))
-        return Claim(run=claimed, attempt=claimed.attempt, device_slot=found.slot)
+            return self._start(connection, found[0].id, found[1], runner, lease_seconds)
+
+    def claim_one(self, run_id: str, runner: str, *, lease_seconds: float = 60) -> Claim:
+        """Takes a waiting run for a worker that has devices of its own, outside of the slots.
+
+        Raises:
+            IllegalTransitionError: It does not wait.
+            RunNotFoundError: There is no such run.
+        """
+        with self._database.write() as connection:
+            return self._start(connection, run_id, [], runner, lease_seconds)
+
+    def _start(
+        self,
+        connection: Connection,
+        run_id: str,
+        slots: Sequence[str],
+        runner: str,
+        lease_seconds: float,
+    ) -> Claim:
+        now = self._database.now()
+        run = run_rows.fetch(connection, run_id)
+        start = {**_CLEAN, "lease_until": now + lease_seconds, "started_at": now}
+        start |= {"attempt": run.attempt + 1, "runner": runner, "ended_at": None}
+        start |= {"alive_at": None, "progress_at": None}
+        run_rows.move(connection, run, RunStatus.RUNNING, **start)
+        occupy(connection, run_rows.number_of(connection, run_id), slots)
+        claimed = run_rows.fetch(connection, run_id)
+        make_private_folder(self._run_dir(run_id))
+        return Claim(run=claimed, attempt=claimed.attempt, device_slot=several(slots))
 
     def renew(self, run_id: str, attempt: int, lease_seconds: float = 60) -> ControlRequest | None:
         """Says that the attempt is alive and holds its lease for another while.

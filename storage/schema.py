@@ -25,7 +25,7 @@ from storage.file_system import (
 from storage.tables import metadata
 
 DATABASE_NAME = "store.sqlite"
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration; versions are four digits and count up."""
 
 APPLICATION_ID = 0x5365714D  # "SeqM": tells our files from other programs' databases

@@ -111,7 +111,8 @@ device_slots = Table(
     Column("name", String, primary_key=True),
     Column("position", Integer, nullable=False),
     Column("is_retired", Boolean, nullable=False),
-    Column("run_number", ForeignKey("runs.number", ondelete="RESTRICT"), unique=True),
+    # Of several slots, where the run trains on several devices.
+    Column("run_number", ForeignKey("runs.number", ondelete="RESTRICT")),
 )
 
 metric_series = Table(

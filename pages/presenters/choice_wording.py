@@ -139,6 +139,16 @@ CHOICES: Mapping[str, Mapping[str, Choice]] = {
         "lora": Choice("LoRA adapter", "A low-rank adapter on all linear layers is trained."),
         "full": Choice("All weights", "Every weight of the model is trained."),
     },
+    "parallelism": {
+        "replicate": Choice(
+            "A whole copy on each", "Each device holds all weights; their gradients are added up."
+        ),
+        "shard": Choice(
+            "Divided among them",
+            "Weights, gradients and the optimiser are divided (FSDP2): for full fine-tuning that "
+            "does not fit one device; slower.",
+        ),
+    },
     "data.too_long": {
         "drop": Choice("Leave out", "Rows over the limit are left out, and their number reported."),
         "cut": Choice(

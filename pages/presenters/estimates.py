@@ -22,22 +22,25 @@ def estimate_html(
     if config is None:
         return plain("The estimate appears when every field is right.")
     expected = estimate(config, mean_tokens)
+    size = len(config.devices)
     seconds, memory = expected.seconds, expected.memory_bytes
     source = "A rough estimate for this machine: no run like this one has finished here."
     like = measured_like(config, runs)
     if like is not None:
         took = _seconds(like)
         seconds = took * config.optimization.num_steps / like.step
-        memory = like.peak_memory_bytes or memory
+        memory = (like.peak_memory_bytes or memory * size) // size  # a run's peak is that of all
         source = (
             f"From “{like.name}” with the same set, model, objective and batch: {like.step:,} "
             f"steps took {duration(took)}."
         )
-    items = [("Time", f"about {duration(seconds)}"), ("Memory", f"about {_size(memory)}")]
+    where = f"Memory of each of {size} processes" if size > 1 else "Memory"
+    items = [("Time", f"about {duration(seconds)}"), (where, f"about {_size(memory)}")]
     if num_seeds > 1:
         items.append(("Runs", f"{num_seeds}, one for each seed; each takes this"))
     items.append(("Steps", f"{config.optimization.num_steps:,}"))
-    return pairs(items) + plain("\n".join([source, *round_costs(config)]))
+    lines = [source, *round_costs(config), *_sharing(config)]
+    return pairs(items) + plain("\n".join(lines))
 
 
 def measured_like(config: RunConfig, runs: Sequence[RunRecord]) -> RunRecord | None:
@@ -71,7 +74,29 @@ def _costs(config: RunConfig) -> tuple[object, ...]:
         config.adapter.kind,
         config.data.max_tokens,
         config.device,
+        config.parallelism,
     )
+
+
+def _sharing(config: RunConfig) -> list[str]:
+    """What several devices mean for a run."""
+    size = len(config.devices)
+    if size == 1:
+        return []
+    lines = [
+        f"{size} processes share every batch and every sampling; the result is that of one. The "
+        "first one evaluates and saves while the others wait."
+    ]
+    if config.device.startswith("cpu"):
+        lines.append(
+            "On the CPU they share its cores: a small model, which computes with one thread, "
+            "gains; a larger one does not."
+        )
+    if adversarial_config(config.objective):
+        lines.append("The first one trains the discriminator, on the whole batch, for all.")
+    if config.parallelism == "shard":
+        lines.append("To sample and to evaluate, each gathers all weights, without gradients.")
+    return lines
 
 
 def _backbone(config: RunConfig) -> object:

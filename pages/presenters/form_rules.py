@@ -158,6 +158,7 @@ RULES: Mapping[str, Callable[[Values], bool]] = {
     "objective.corruption": _has_backspace,
     "objective.corruption.token_set": _is("objective.corruption.alphabet", "token_set"),
     "objective.corruption.top_k": _is("objective.corruption.alphabet", "model_top_k"),
+    "parallelism": lambda values: "," in str(values.get("device")),
     "adapter.rank": _is("adapter.kind", "lora"),
     "adapter.scaling": _is("adapter.kind", "lora"),
 }

@@ -10,7 +10,8 @@ from seqmatch.config import RunConfig
 from seqmatch.errors import ConfigError
 from seqmatch.objectives import OBJECTIVES
 from seqmatch.objectives.dispatch import divergence_name
-from storage.records import DatasetRecord, NewRun
+from storage.placing import is_gpu, place
+from storage.records import DatasetRecord, DeviceSlot, NewRun
 
 MAX_SEEDS = 16
 MAX_SEED = 2**31 - 1
@@ -111,3 +112,18 @@ def _seed_range(part: str) -> range:
             f"{part[:40]!r}: seeds go from 0 to {MAX_SEED:,}, at most {MAX_SEEDS} of them"
         )
     return range(start, end + 1)
+
+
+def missing_devices(device: str, slots: Sequence[DeviceSlot]) -> str:
+    """Returns why a run on these devices can never start here; empty where it can, or who knows.
+
+    Args:
+        device: What the config names.
+        slots: Those of the store; none before its runner has looked for the first time.
+    """
+    names = [slot.name for slot in slots]
+    has_gpu = any(map(is_gpu, names))
+    if not names or place(device, names, has_gpu) is not None:
+        return ""
+    here = list(dict.fromkeys(":".join(name.split(":")[:2]) for name in names))
+    return f"This machine has {', '.join(here)}, and Device asks for {device}."

@@ -21,6 +21,7 @@ from seqmatch.discriminators.network import Discriminator
 from seqmatch.discriminators.pair_features import PairFeatures, gradient_features, pair_features
 from seqmatch.errors import ConfigError
 from seqmatch.micro_batches import num_passes, share
+from seqmatch.new_weights import seeded_weights
 from seqmatch.objectives import DiscriminatorConfig
 from seqmatch.policy import Policy
 from seqmatch.seeding import child_seed
@@ -161,8 +162,7 @@ def second_adapter(policy: Policy, seed: int) -> Policy:
         if not parameter.requires_grad
     }
     lm = copy.deepcopy(policy.lm, dict(frozen))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded_weights(seed, policy.device):
         for layer in lm.modules():
             if isinstance(layer, LoraLayer):
                 for name in layer.lora_A:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from seqmatch.discriminators.beside_policy import PolicyDiscriminator
 from seqmatch.discriminators.measures import auc
+from seqmatch.discriminators.player import DiscriminatorPlayer
 from seqmatch.discriminators.scores import WeightedScores
 from seqmatch.lens import calibration_bins, calibration_error
 from seqmatch.policy import Policy
@@ -14,7 +14,7 @@ from seqmatch.types import Trajectory
 
 
 def held_out_metrics(
-    discriminator: PolicyDiscriminator,
+    player: DiscriminatorPlayer | None,
     policy: Policy,
     demonstrated: Sequence[Trajectory],
     sampled: Sequence[Trajectory],
@@ -23,14 +23,16 @@ def held_out_metrics(
     """Returns AUC and calibration of h at the last action, the log ratio of whole answers (D12).
 
     Args:
-        discriminator: It learns from neither side.
+        player: Its discriminator learns from neither side; there is nothing to tell of one that has
+            not learnt yet, or of none.
         policy: The policy that it stands beside.
         demonstrated: Held-out demonstrations.
         sampled: As many fresh answers to their prompts.
         max_positions: Input positions that go through the policy at once.
     """
-    if not demonstrated or not sampled:
+    if player is None or not player.num_updates or not demonstrated or not sampled:
         return {}
+    discriminator = player.discriminator
     sides = [
         torch.stack([h[-1] for h in discriminator.scores(policy, side, max_positions)]).cpu()
         for side in (demonstrated, sampled)

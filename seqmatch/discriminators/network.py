@@ -17,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from seqmatch.discriminators.pair_features import PairFeatures
 from seqmatch.errors import ConfigError
+from seqmatch.new_weights import seeded_weights
 
 if TYPE_CHECKING:
     from seqmatch.policy import Policy
@@ -70,8 +71,7 @@ class Discriminator(nn.Module):
         """
         super().__init__()
         self.form: Form = form
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded_weights(seed):
             self.backspace = nn.Parameter(torch.randn(action_size))
             self.first = nn.Linear(state_size + action_size, width)
             self.second = nn.Linear(width, width)

@@ -22,9 +22,18 @@ def identity_path(run_dir: Path, attempt: int) -> Path:
     return run_dir / f"attempt-{attempt}.json"
 
 
-def result_path(run_dir: Path, attempt: int) -> Path:
-    """How training ended; written by the trainer as its last act."""
-    return run_dir / f"result-{attempt}.json"
+def result_path(run_dir: Path, attempt: int, process: int = 0) -> Path:
+    """How training ended; written by the trainer as its last act.
+
+    Of several processes the main one, 0, writes it; another one only what failed in it.
+    """
+    of_process = f"-process-{process}" if process else ""
+    return run_dir / f"result-{attempt}{of_process}.json"
+
+
+def rendezvous_path(run_dir: Path, attempt: int) -> Path:
+    """Where the processes of a trainer find each other; gone with them."""
+    return run_dir / f"rendezvous-{attempt}"
 
 
 def exit_path(run_dir: Path, attempt: int) -> Path:

@@ -34,3 +34,24 @@ def slot_names(devices: Sequence[str], concurrency: int) -> list[str]:
         for place in range(max(1, concurrency))
         for device in devices
     ]
+
+
+def num_processes(device: str) -> int:
+    """Returns how many processes train a run on these devices, one for each that is named."""
+    return len(device.split(","))
+
+
+def visible_gpus(device: str, slots: str) -> str | None:
+    """Returns the GPUs that a trainer may see, for CUDA_VISIBLE_DEVICES; None for all of them.
+
+    It sees those of its slots alone; those that a config names keep their numbers.
+
+    Args:
+        device: The config's.
+        slots: What was claimed for it, several with commas between them.
+    """
+    if slots.startswith("cpu"):
+        return ""
+    if any(":" in name for name in device.split(",")):
+        return None
+    return ",".join(slot.split(":")[1] for slot in slots.split(","))

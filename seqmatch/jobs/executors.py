@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from seqmatch.jobs import attempt_files
+from seqmatch.jobs.device_slots import visible_gpus
 from seqmatch.jobs.environment import ROOT, child_environment, python_module
 from seqmatch.jobs.locks import is_held, try_lock
 from seqmatch.jobs.process_tokens import read_identity, signal_all
@@ -111,12 +112,9 @@ class LocalExecutor:
     def _environment(self, claim: Claim) -> dict[str, str]:
         threads = str(self._num_threads(claim))
         extra = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        kind, _, rest = claim.device_slot.partition(":")
-        if kind == "cpu":
-            extra["CUDA_VISIBLE_DEVICES"] = ""
-        elif claim.run.device in ("auto", kind):
-            # The trainer sees its own device alone; one that a config names keeps its number.
-            extra["CUDA_VISIBLE_DEVICES"] = rest.partition(":")[0]
+        visible = visible_gpus(claim.run.device, claim.device_slot)
+        if visible is not None:
+            extra["CUDA_VISIBLE_DEVICES"] = visible
         return child_environment(os.environ, **extra)
 
     def _run_dir(self, run_id: str) -> Path:

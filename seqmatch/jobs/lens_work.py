@@ -38,7 +38,7 @@ from seqmatch.policy import Policy
 from seqmatch.run_batches import PASSES_WITHOUT_GRADIENT
 from seqmatch.run_start import pass_positions
 from seqmatch.seeding import child_seed
-from seqmatch.text import answer_text, render_prompt, stop_id, text_ids
+from seqmatch.text import answer_text, render_prompt, tokenize_demonstration
 from seqmatch.types import Demonstration, Trajectory
 from storage import RunStore
 
@@ -101,7 +101,7 @@ class Lens:
         config, rows = self._of_run(request.run_id)
         policy, limit = saved.policy, config.evaluation.max_new_tokens
         prompt = render_prompt(policy.tokenizer, request.prompt)
-        answers = [_pasted(policy, prompt, text) for text in request.answers]
+        answers = [_pasted(policy, request.prompt, text) for text in request.answers]
         rollouts: Sequence[Rollout | None] = [None] * len(answers)
         if not answers:
             prompts = [prompt] * request.num_samples
@@ -255,13 +255,14 @@ def _standing(policy: Policy, rollout: Rollout) -> Answer:
     return answer_of_rollout(rollout, policy.space, policy.tokenizer)
 
 
-def _pasted(policy: Policy, prompt: tuple[int, ...], text: str) -> Answer:
+def _pasted(policy: Policy, asked: str, text: str) -> Answer:
     """A text as a whole answer, with its stop token.
 
     Raises:
         DemonstrationError: It is longer than the model reads.
     """
-    tokens = (*text_ids(policy.tokenizer, text), stop_id(policy.tokenizer))
+    row = tokenize_demonstration(policy.tokenizer, Demonstration(asked, text, "pasted"), 0)
+    prompt, tokens = row.prompt_ids, row.completion_ids
     limit = policy.max_positions
     if limit is not None and len(prompt) + len(tokens) > limit:
         raise DemonstrationError(

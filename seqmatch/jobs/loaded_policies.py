@@ -10,11 +10,11 @@ from seqmatch.action_space import ActionSpace
 from seqmatch.base_model_loading import load_tokenizer, unembedding_rows
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import AdapterConfig
+from seqmatch.distributed import process_device
 from seqmatch.jobs.allowed_models import allowed_models
 from seqmatch.jobs.policy_folders import policy_folder, policy_step
 from seqmatch.jobs.task_types import PolicyRef
 from seqmatch.policy import Policy, action_space, load_policy, load_saved_policy
-from seqmatch.run_start import torch_device
 from storage import RunStore
 
 MAX_LOADED = 3
@@ -106,7 +106,7 @@ class LoadedPolicies:
                 AdapterConfig(kind=kind),
                 False,
                 seed=0,
-                device=torch_device(self._device),
+                device=process_device(self._device),
                 models_dir=self.models_dir,
                 allowed=self.allowed,
             )
@@ -132,7 +132,7 @@ class LoadedPolicies:
     def _saved(self, folder: Path) -> Policy:
         return load_saved_policy(
             folder,
-            device=torch_device(self._device),
+            device=process_device(self._device),
             models_dir=self.models_dir,
             allowed=self.allowed,
         )

@@ -18,6 +18,7 @@ from seqmatch.jobs.attempt_files import (
     spool_path,
 )
 from seqmatch.jobs.reports import replay_spool
+from seqmatch.jobs.trainer_processes import PEER_LOST
 from storage import RunStore
 from storage.errors import LeaseLostError
 from storage.records import RunStatus
@@ -98,11 +99,24 @@ def read_outcome(run_dir: Path, attempt: int) -> Outcome:
             "It ended without a trace: the machine was restarted, or all its processes were killed."
         )
         return Outcome(None, "lost", text, may_retry=True)
-    return _from_exit(ended, last_lines(log_path(run_dir, attempt)))
+    failed = _failed_elsewhere(run_dir, attempt, ended)
+    return failed or _from_exit(ended, last_lines(log_path(run_dir, attempt)))
+
+
+def _failed_elsewhere(run_dir: Path, attempt: int, ended: dict[str, Any]) -> Outcome | None:
+    """What another process than the main one failed of, where one told."""
+    size = ended.get("num_processes", 1)
+    for process in range(1, size):
+        told = read_json(result_path(run_dir, attempt, process))
+        if told is not None:
+            text = f"In process {process + 1} of {size}: {told.get('error_message', '')}"
+            return Outcome(RunStatus.FAILED, told.get("error_kind", ""), text)
+    return None
 
 
 def _from_exit(ended: dict[str, Any], log: str) -> Outcome:
-    number = ended.get("signal")
+    number, size = ended.get("signal"), ended.get("num_processes", 1)
+    trainer = f"Process {ended['process']} of {size} of the trainer" if size > 1 else "The trainer"
     if number == signal.SIGKILL and ended.get("num_oom_kills", 0) > 0:
         needed = ended.get("peak_memory_bytes") or 0
         message = (
@@ -112,6 +126,9 @@ def _from_exit(ended: dict[str, Any], log: str) -> Outcome:
         return Outcome(None, OUT_OF_MEMORY, message, may_retry=True)
     if number is not None:
         name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        return Outcome(None, f"killed:{number}", f"The trainer was ended by {name}.", True)
-    text = f"The trainer ended with exit code {ended.get('exit_code')} without a result."
+        return Outcome(None, f"killed:{number}", f"{trainer} was ended by {name}.", True)
+    if ended.get("exit_code") == PEER_LOST:
+        text = "The processes of the trainer lost each other, and none of them says why."
+        return Outcome(None, "peer lost", text, may_retry=True)
+    text = f"{trainer} ended with exit code {ended.get('exit_code')} without a result."
     return Outcome(None, "exit", f"{text} Its last words: {log}" if log else text, may_retry=False)

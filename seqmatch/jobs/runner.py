@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqmatch.jobs.device_slots import device_names, slot_names
+from seqmatch.jobs.device_slots import device_names, num_processes, slot_names
 from seqmatch.jobs.executors import ORPHAN_GRACE_SECONDS, Condition, Executor, LocalExecutor
 from seqmatch.jobs.lane_process import LaneProcess
 from seqmatch.jobs.locks import Lock, is_shared, try_lock
@@ -26,6 +26,7 @@ from seqmatch.jobs.runs_at_once import runs_at_once
 from seqmatch.jobs.trainer_threads import trainer_threads
 from storage import RunStore
 from storage.errors import LeaseLostError, StorageError
+from storage.placing import is_gpu, place
 from storage.records import Claim, RunStatus, TaskStatus
 
 RUNNER_LOCK = "runner.lock"
@@ -110,11 +111,11 @@ class Runner:
                 return
 
     def _fail_impossible(self) -> None:
-        """Fails what waits for a device that this machine has not: it would wait for ever."""
-        kinds = {name.partition(":")[0] for name in self.devices}
-        known = {"auto", *kinds, *self.devices}
+        """Fails what waits for devices that this machine has not: it would wait for ever."""
+        has_gpu = any(map(is_gpu, self.devices))
         for run in self.store.runs.list():
-            if run.status is RunStatus.QUEUED and run.device not in known:
+            is_waiting = run.status is RunStatus.QUEUED
+            if is_waiting and place(run.device, self.devices, has_gpu) is None:
                 here = ", ".join(self.devices)
                 message = f"There is no device {run.device!r} here; there is {here}, or 'auto'."
                 self.store.runs.fail_queued(run.id, "no device", message)
@@ -176,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def num_threads(claim: Claim) -> int:
         kind = claim.device_slot.partition(":")[0]
         slots = [slot for slot in store.devices.list() if slot.name.partition(":")[0] == kind]
-        return trainer_threads(claim.run.base_model, cores, len(slots))
+        on_one_slot = num_processes(claim.run.device) if kind == "cpu" else 1
+        return trainer_threads(claim.run.base_model, cores, len(slots) * on_one_slot)
 
     executor = LocalExecutor(
         store.data_dir,

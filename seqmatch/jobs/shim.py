@@ -6,11 +6,9 @@ hold `tree.lock`, so that they are seen even if the shim dies.
 """
 
 import argparse
-import contextlib
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +17,8 @@ from pathlib import Path
 
 from seqmatch.jobs import attempt_files
 from seqmatch.jobs.atomic_json import write_json
-from seqmatch.jobs.environment import ROOT, TOKEN_VARIABLE, child_environment, python_module
+from seqmatch.jobs.device_slots import num_processes
+from seqmatch.jobs.environment import TOKEN_VARIABLE, child_environment
 from seqmatch.jobs.locks import Lock, adopt, is_held, try_lock
 from seqmatch.jobs.memory_limits import oom_kills
 from seqmatch.jobs.outcomes import conclude
@@ -30,6 +29,7 @@ from seqmatch.jobs.process_tokens import (
     signal_all,
     start_time,
 )
+from seqmatch.jobs.trainer_processes import TrainerProcesses
 from storage import RunStore
 from storage.errors import StorageError
 from storage.records import ControlRequest, RunStatus
@@ -79,40 +79,33 @@ class Minder:
         identity_path = attempt_files.identity_path(self.run_dir, self.attempt)
         self.identity.write(identity_path)
         kills_before = oom_kills()
-        process = self._start(tree)
+        processes = self._start(tree)
         tree.close()
-        self.identity = replace(self.identity, pid=process.pid, started_at=start_time(process.pid))
+        pid = processes.pid
+        self.identity = replace(self.identity, pid=pid, started_at=start_time(pid))
         self.identity.write(identity_path)
-        while not _has_ended(process.pid):
-            self._look(process.pid)
+        while not processes.have_ended(time.monotonic()):
+            self._look(processes)
             time.sleep(POLL_SECONDS)
-        self._record_exit(process, kills_before)
+        self._record_exit(processes, kills_before)
 
-    def _start(self, tree: Lock) -> "subprocess.Popen[bytes]":
+    def _start(self, tree: Lock) -> TrainerProcesses:
         arguments = ["--data-dir", str(self.store.data_dir), "--run", self.run_id]
         arguments += ["--attempt", str(self.attempt), "--trainer", self.trainer]
         environment = child_environment() | {TOKEN_VARIABLE: self.identity.token}
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             if name in os.environ:
                 environment[name] = os.environ[name]
-        log = attempt_files.log_path(self.run_dir, self.attempt)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        descriptor = os.open(log, flags, 0o600)
-        try:
-            return subprocess.Popen(
-                python_module("seqmatch.jobs.worker", *arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                env=environment,
-                cwd=ROOT,
-                start_new_session=True,
-                pass_fds=(tree.descriptor,),
-            )
-        finally:
-            os.close(descriptor)
+        return TrainerProcesses.start(
+            self.run_dir,
+            self.attempt,
+            arguments,
+            count=num_processes(self.store.runs.get(self.run_id).device),
+            environment=environment,
+            tree_lock=tree.descriptor,
+        )
 
-    def _look(self, pid: int) -> None:
+    def _look(self, processes: TrainerProcesses) -> None:
         """One round: the lease, what was asked, the signals that are due, the log's size."""
         now = time.monotonic()
         try:
@@ -121,9 +114,9 @@ class Minder:
             _say(f"the store cannot be reached now: {error}")
         if self.ladder.asked is not ControlRequest.NONE and not self.ladder.has_terminated:
             self.ladder.has_terminated = True
-            os.kill(pid, signal.SIGTERM)  # not reaped yet, so the pid is still the trainer's
+            processes.terminate()
         if now >= self.ladder.kill_at:
-            self._kill_all(pid)
+            processes.kill(self.identity.token)
         attempt_files.shorten_log(attempt_files.log_path(self.run_dir, self.attempt))
 
     def _exchange(self, now: float) -> None:
@@ -143,30 +136,15 @@ class Minder:
             control = ControlRequest.KILL
         self.ladder.ask(control, now)
 
-    def _kill_all(self, pid: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        signal_all(self.identity.token, signal.SIGKILL)
-
-    def _record_exit(self, process: "subprocess.Popen[bytes]", kills_before: int | None) -> None:
+    def _record_exit(self, processes: TrainerProcesses, kills_before: int | None) -> None:
         """Ends what the trainer left behind, reaps it, and writes how it ended."""
-        self._kill_all(process.pid)
-        _, status, usage = os.wait4(process.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        process.returncode = code  # reaped here, for its memory peak: nothing is left to wait for
+        processes.kill(self.identity.token)
+        ended = processes.reap()
         kills_after = oom_kills()
         is_known = kills_before is not None and kills_after is not None
-        unit = 1 if sys.platform == "darwin" else 1024
-        write_json(
-            attempt_files.exit_path(self.run_dir, self.attempt),
-            {
-                "exit_code": code if code >= 0 else None,
-                "signal": -code if code < 0 else None,
-                "peak_memory_bytes": usage.ru_maxrss * unit,
-                "num_oom_kills": (kills_after or 0) - (kills_before or 0) if is_known else 0,
-                "ended_at": time.time(),
-            },
-        )
+        ended["num_oom_kills"] = (kills_after or 0) - (kills_before or 0) if is_known else 0
+        ended["ended_at"] = time.time()
+        write_json(attempt_files.exit_path(self.run_dir, self.attempt), ended)
         deadline = time.monotonic() + GRACE_SECONDS[ControlRequest.STOP]
         tree = self.run_dir / attempt_files.TREE_LOCK
         while is_held(tree) and time.monotonic() < deadline:
@@ -212,11 +190,6 @@ def _conclude(store: RunStore, run_id: str, attempt: int) -> None:
         else:
             _say(f"run {run_id}, attempt {attempt}: {status or 'superseded'}")
             return
-
-
-def _has_ended(pid: int) -> bool:
-    """True once the child has ended; it stays unreaped, so that its pid and group stay its own."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _say(text: str) -> None:

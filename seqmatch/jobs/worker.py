@@ -5,11 +5,15 @@ ended; only its shim, or the runner, writes that into the store, so that there i
 
 SIGTERM asks it to save and stop at the next step. If nobody asked the run to stop, that is an
 interruption (the system goes down), and the run will start again from there.
+
+Where the environment says that several processes train the run together, with the variables of
+torchrun and `accelerate launch`, the first one does all this and the others only train.
 """
 
 import argparse
 import faulthandler
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -20,6 +24,7 @@ from typing import Any
 from seqmatch.checkpoints import newest_verified
 from seqmatch.config import RunConfig
 from seqmatch.durable_files import remove_unfinished
+from seqmatch.errors import PeerLostError
 from seqmatch.ingest import read_frozen
 from seqmatch.jobs.allowed_models import allowed_models
 from seqmatch.jobs.atomic_json import write_json
@@ -27,7 +32,9 @@ from seqmatch.jobs.attempt_files import result_path, spool_path
 from seqmatch.jobs.outcomes import MEMORY_ADVICE, OUT_OF_MEMORY
 from seqmatch.jobs.reports import replay_spool
 from seqmatch.jobs.store_reporter import StoreReporter
+from seqmatch.jobs.trainer_processes import PEER_LOST
 from seqmatch.metric_table import MetricTable
+from seqmatch.reporting import NullReporter, Reporter
 from storage import RunStore
 from storage.errors import LeaseLostError, StoreBusyError, StoreFullError
 from storage.records import ControlRequest, RunRecord
@@ -42,12 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _options(arguments)
     store = RunStore.open(given.data_dir)
     run = store.runs.get(given.run)
+    if process := int(os.environ.get("RANK", "0")):
+        return take_part(store, run, given.attempt, given.trainer, process)
     reporter = StoreReporter(store, run.id, given.attempt)
     signal.signal(signal.SIGTERM, lambda *_: reporter.interrupt())
     result = attempt(store, run, given.attempt, reporter, given.trainer)
     reporter.close()
     if reporter.is_superseded:
         return 3
+    if result is None:
+        return PEER_LOST
     write_json(result_path(store.run_dir(run.id), given.attempt), result)
     store.close()
     return 0
@@ -55,8 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def attempt(
     store: RunStore, run: RunRecord, number: int, reporter: StoreReporter, trainer: str
-) -> dict[str, str]:
-    """Trains, and returns the result as it is to be written: the border that no error crosses."""
+) -> dict[str, str] | None:
+    """Trains, and returns the result as it is to be written: the border that no error crosses.
+
+    Where another process of the trainer is gone, its end counts, and there is no result.
+    """
     try:
         _return_to_checkpoint(store, run, number)
         outcome = _train(store, run, reporter, _load(trainer))
@@ -64,18 +78,32 @@ def attempt(
         # Not the run's fault, and it passes: it starts again from its checkpoint.
         traceback.print_exc()
         return {"status": "interrupted", "error_message": f"The store could not be used: {error}"}
-    except Exception as error:  # noqa: BLE001 - the job boundary: every failure becomes a result
+    except PeerLostError:
         traceback.print_exc()
-        if is_out_of_memory(error):
-            return _failed(OUT_OF_MEMORY, f"There was not enough memory: {error}. {MEMORY_ADVICE}")
-        return _failed(type(error).__name__, str(error) or "no further words; see the log")
+        return None
+    except Exception as error:  # noqa: BLE001 - the job boundary: every failure becomes a result
+        return _failure(error)
     if outcome.status == "completed":
         return {"status": "completed"}
     was_asked = store.runs.get(run.id).control is not ControlRequest.NONE
     return {"status": "cancelled" if was_asked else "interrupted"}
 
 
-def _train(store: RunStore, run: RunRecord, reporter: StoreReporter, trainer: Trainer) -> Any:
+def take_part(store: RunStore, run: RunRecord, number: int, trainer: str, process: int) -> int:
+    """Trains as one of the further processes of a run; returns the exit code."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the main process tells when to stop
+    try:
+        _train(store, run, NullReporter(), _load(trainer))
+    except PeerLostError:
+        traceback.print_exc()
+        return PEER_LOST
+    except Exception as error:  # noqa: BLE001 - the job boundary: every failure becomes a result
+        write_json(result_path(store.run_dir(run.id), number, process), _failure(error))
+        return 1
+    return 0
+
+
+def _train(store: RunStore, run: RunRecord, reporter: Reporter, trainer: Trainer) -> Any:
     config = RunConfig.model_validate_json(run.config_json)
     optimization = config.optimization.model_copy(update={"num_steps": run.num_steps})
 
@@ -116,6 +144,14 @@ def is_out_of_memory(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     is_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return isinstance(error, MemoryError) or "OutOfMemoryError" in names or is_allocator
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    """The result of an attempt in which this was raised; its trace goes to the log."""
+    traceback.print_exception(error)
+    if is_out_of_memory(error):
+        return _failed(OUT_OF_MEMORY, f"There was not enough memory: {error}. {MEMORY_ADVICE}")
+    return _failed(type(error).__name__, str(error) or "no further words; see the log")
 
 
 def _failed(kind: str, message: str) -> dict[str, str]:

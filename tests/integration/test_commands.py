@@ -4,11 +4,16 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from seqmatch.cli import COMMANDS, main
+from seqmatch.jobs.locks import is_held
+from seqmatch.jobs.runner import RUNNER_LOCK
+from storage import RunStore
+from storage.records import RunStatus
 
 HEAVY = ("torch", "transformers", "peft", "gradio", "sqlalchemy", "datasets")
 
@@ -158,3 +163,18 @@ def test_a_run_from_the_command_line_to_its_answers(tmp_path: Path) -> None:
     assert exported.returncode == 0, exported.stderr
     assert (tmp_path / "adapter.zip").stat().st_size > 1000
     assert [json.loads(line)["backspace"] for line in answered.stdout.splitlines()] == [True, False]
+
+
+def test_without_a_runner_a_run_is_queued_and_waits(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data_dir = str(tmp_path / "data")
+    devices = ["--device", "cpu, cpu"]
+    code, out, _ = _main(
+        capsys, "train", "--data-dir", data_dir, "--data", "arithmetic", "--no-runner", *devices
+    )
+    with closing(RunStore.open(tmp_path / "data")) as store:
+        (run,) = store.runs.list()
+    assert (code, out.strip(), run.status) == (0, run.id, RunStatus.QUEUED)
+    assert run.device == "cpu,cpu"
+    assert not is_held(tmp_path / "data" / RUNNER_LOCK)

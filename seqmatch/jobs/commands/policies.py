@@ -4,10 +4,10 @@ import argparse
 
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import AdapterConfig
+from seqmatch.distributed import process_device
 from seqmatch.jobs.allowed_models import allowed_models, model_location
 from seqmatch.jobs.policy_folders import policy_folder
 from seqmatch.policy import Policy, load_policy, load_saved_policy
-from seqmatch.run_start import torch_device
 from storage import RunStore
 from storage.records import RunRecord
 
@@ -20,7 +20,7 @@ def run_policy(store: RunStore, run: RunRecord, arguments: argparse.Namespace) -
     """
     return load_saved_policy(
         policy_folder(store.run_dir(run.id), run),
-        device=torch_device(arguments.device),
+        device=process_device(arguments.device),
         models_dir=arguments.data_dir / "models",
         allowed=_allowed(store, arguments),
     )
@@ -39,7 +39,7 @@ def base_policy(store: RunStore, base_model: str, arguments: argparse.Namespace)
         AdapterConfig(kind=kind),
         backspace=False,
         seed=0,
-        device=torch_device(arguments.device),
+        device=process_device(arguments.device),
         models_dir=arguments.data_dir / "models",
         allowed=_allowed(store, arguments),
     )

@@ -49,12 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings as JSON, as the pages show them; flags go over them",
     )
     parser.add_argument("--detach", action="store_true", help="print the run's id and return")
+    parser.add_argument(
+        "--no-runner",
+        action="store_true",
+        help="queue only and print the run's id, for seqmatch.jobs.by_hand; no runner is started, "
+        "but one that works already takes it",
+    )
     parser.add_argument("--print-config", action="store_true", help="print the settings and stop")
     add_config_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Queues the run; 0 where it completed, or was queued with --detach."""
+    """Queues the run; 0 where it completed, or was queued with --detach or --no-runner."""
     settings = requested_settings(arguments)
     asked = run_config({**settings, "data": {"dataset": "x", **settings.get("data", {})}})
     check_adapter(asked.base_model, asked.adapter.kind)
@@ -66,8 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         allow_models(store, arguments.allow_model)
         queued = store.runs.create(new_run(config, dataset))
-        ensure_runner(arguments.data_dir)
-        if arguments.detach:
+        if not arguments.no_runner:
+            ensure_runner(arguments.data_dir)
+        if arguments.detach or arguments.no_runner:
             print(queued.id)
             return 0
         print(

@@ -40,6 +40,7 @@ def train(shop: Shop, base_model: str) -> dict[str, str]:
     reporter = StoreReporter(shop.store, run.id, claim.attempt)
     result = attempt(shop.store, claim.run, claim.attempt, reporter, TRAINER)
     reporter.close()
+    assert result is not None
     return result
 
 

@@ -8,11 +8,13 @@ import pytest
 from seqmatch.jobs.atomic_json import write_json
 from seqmatch.jobs.attempt_files import exit_path, log_path, result_path
 from seqmatch.jobs.outcomes import conclude, read_outcome
+from seqmatch.jobs.trainer_processes import PEER_LOST
 from seqmatch.jobs.worker import is_out_of_memory
 from storage import RunStore
 from storage.records import Claim, ControlRequest, RunStatus
 
 KILLED = {"exit_code": None, "signal": 9, "peak_memory_bytes": 3 << 30, "num_oom_kills": 0}
+SECOND = {"process": 2, "num_processes": 2}
 LEFT = {"exit_code": 7, "signal": None, "peak_memory_bytes": 1 << 20, "num_oom_kills": 0}
 
 
@@ -23,6 +25,8 @@ LEFT = {"exit_code": 7, "signal": None, "peak_memory_bytes": 1 << 20, "num_oom_k
         (None, KILLED, "killed:9", "SIGKILL", True),
         (None, KILLED | {"num_oom_kills": 1}, "out of memory", "3.2 GB", True),
         (None, KILLED | {"signal": 11}, "killed:11", "SIGSEGV", True),
+        (None, KILLED | SECOND, "killed:9", "Process 2 of 2 of the trainer was", True),
+        (None, LEFT | SECOND | {"exit_code": PEER_LOST}, "peer lost", "lost each other", True),
         (None, LEFT, "exit", "exit code 7", False),
         ({"status": "interrupted"}, LEFT, "interrupted", "system", True),
     ],
@@ -37,6 +41,15 @@ def test_deaths_are_told_apart(
     outcome = read_outcome(tmp_path, 1)
     assert (outcome.status, outcome.error_kind, outcome.may_retry) == (None, kind, may_retry)
     assert words in outcome.error_message
+
+
+def test_what_failed_in_another_process_is_the_runs_failure(tmp_path: Path) -> None:
+    write_json(exit_path(tmp_path, 1), LEFT | SECOND)
+    failed = {"status": "failed", "error_kind": "ConfigError", "error_message": "no such GPU"}
+    write_json(result_path(tmp_path, 1, 1), failed)
+    outcome = read_outcome(tmp_path, 1)
+    assert (outcome.status, outcome.error_kind) == (RunStatus.FAILED, "ConfigError")
+    assert outcome.error_message == "In process 2 of 2: no such GPU"
 
 
 def test_a_result_counts_whatever_happened_after(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqmatch.jobs.allowed_models import allow_models, allowed_models, set_allowed_models
+from seqmatch.jobs.device_slots import visible_gpus
 from seqmatch.jobs.executors import LocalExecutor
 from seqmatch.jobs.lane_process import LaneProcess
 from seqmatch.jobs.runner import Runner
@@ -31,7 +32,10 @@ def test_an_impossible_device_fails_with_what_there_is(store: RunStore, queue: Q
     executor = LocalExecutor(store.data_dir, trainer="none", num_threads=lambda _: 1)
     runner = Runner(store, executor, lane, ["cuda:0", "cpu:0"])
     run, possible = queue("cuda:3"), queue("cuda")
+    too_many, on_one_cpu = queue("cuda,cuda"), queue("cpu,cpu")
     runner._fail_impossible()
+    assert store.runs.get(too_many.id).error_kind == "no device"
+    assert store.runs.get(on_one_cpu.id).status is RunStatus.QUEUED
     ended = store.runs.get(run.id)
     assert (ended.status, ended.error_kind) == (RunStatus.FAILED, "no device")
     message = "There is no device 'cuda:3' here; there is cuda:0, cpu:0, or 'auto'."
@@ -48,6 +52,13 @@ def test_a_gpu_machine_has_the_cpu_for_who_asks(store: RunStore, queue: Queue) -
     assert second is not None
     assert (first.device_slot, second.device_slot) == ("cuda:0", "cpu:0")
     assert second.run.device == "cpu", "auto waits for the GPU"
+
+
+def test_a_trainer_sees_the_gpus_of_its_slots() -> None:
+    assert visible_gpus("auto", "cuda:3") == "3"
+    assert visible_gpus("cuda,cuda", "cuda:2,cuda:0:1") == "2,0"
+    assert visible_gpus("cuda:2,cuda:0", "cuda:2,cuda:0") is None, "named ones keep their numbers"
+    assert visible_gpus("cpu,cpu", "cpu:0") == ""
 
 
 def test_small_models_get_one_thread() -> None:

@@ -50,6 +50,17 @@ def test_a_finished_run_like_this_one_gives_the_figures(store: RunStore) -> None
     assert "earlier" in html
 
 
+def test_several_devices_are_told_what_they_share(store: RunStore) -> None:
+    assert "share every batch" not in estimate_html(CONFIG, 1, [], None)
+    two = CONFIG.model_copy(update={"device": "cpu,cpu"})
+    html = estimate_html(two, 1, [], None)
+    assert "Memory of each of 2 processes" in html
+    assert "2 processes share every batch" in html
+    assert "they share its cores" in html
+    like = replace(_finished(store), config_json=two.model_dump_json())
+    assert "320 MB" in estimate_html(two, 1, [like], None), "of each: the peak is that of both"
+
+
 def test_other_runs_say_nothing_of_this_one(store: RunStore) -> None:
     run = _finished(store)
     smaller = CONFIG.model_copy(update={"optimization": OptimizationConfig(batch_size=8)})

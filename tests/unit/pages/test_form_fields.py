@@ -95,6 +95,7 @@ def test_every_field_says_what_it_is(item: FormField) -> None:
         ("objective.divergence", "w2", "known"),
         ("data.max_tokens", None, "8 to 8,192"),
         ("device", "tpu", "tpu"),
+        ("device", "cuda:0,cuda:0", "named twice"),
         ("objective.corruption.rate", 0.9, "0 to 0.5"),
     ],
 )
@@ -105,6 +106,16 @@ def test_a_problem_stands_at_its_field_and_says_what_is_allowed(
     assert result.config is None
     assert list(result.problems) == [path]
     assert words in result.problems[path]
+
+
+def test_what_cannot_be_divided_is_told_at_its_field_where_it_is_shown() -> None:
+    changes: dict[str, Value] = {"parallelism": "shard", "objective.target_decay": 0.9}
+    one = _values(CONFIGS["sequence_match"], changes)
+    several = one | {"device": "cuda,cuda"}
+    assert not is_shown(FIELDS["parallelism"], one)
+    assert read_form(one).problems == {}
+    assert is_shown(FIELDS["parallelism"], several)
+    assert "a target network" in read_form(several).problems["parallelism"]
 
 
 def test_several_problems_are_all_told() -> None:

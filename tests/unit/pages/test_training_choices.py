@@ -8,6 +8,7 @@ from pages.presenters.objective_card import divergence_card, objective_card
 from pages.presenters.training_choices import (
     MAX_SEED,
     MAX_SEEDS,
+    missing_devices,
     model_note,
     new_runs,
     parse_seeds,
@@ -18,6 +19,7 @@ from seqmatch.config import RunConfig
 from seqmatch.divergences import DIVERGENCES
 from seqmatch.errors import ConfigError
 from seqmatch.objectives.catalogue import OBJECTIVES
+from storage.records import DeviceSlot
 
 CONFIG = RunConfig.model_validate({"data": {"dataset": "d" * 64}})
 
@@ -133,3 +135,12 @@ def test_each_base_model_says_its_size_and_licence(name: str) -> None:
     note = model_note(name, is_prepared=False)
     assert "parameters; licence:" in note
     assert "Not prepared" in note
+
+
+def test_devices_that_are_not_here_are_told_before_the_start() -> None:
+    slots = [DeviceSlot(name, None) for name in ("cuda:0", "cuda:1", "cpu:0", "cuda:0:1")]
+    assert missing_devices("cuda,cuda", slots) == ""
+    assert missing_devices("auto", slots) == ""
+    assert missing_devices("cuda,cuda,cuda", []) == "", "nobody has looked yet"
+    words = "This machine has cuda:0, cuda:1, cpu:0, and Device asks for cuda,cuda,cuda."
+    assert missing_devices("cuda,cuda,cuda", slots) == words

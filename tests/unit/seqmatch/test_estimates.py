@@ -51,6 +51,20 @@ def test_further_passes_cost_time_and_a_target_network_memory() -> None:
     assert extra == 4 * model.num_parameters
 
 
+def test_several_gpus_are_faster_and_shards_smaller() -> None:
+    one = RunConfig(
+        data=DATA, base_model=SMOLLM2, adapter=AdapterConfig(kind="full"), device="cuda"
+    )
+    two = one.model_copy(update={"device": "cuda,cuda"})
+    shards = two.model_copy(update={"parallelism": "shard"})
+    on_cpu = one.model_copy(update={"device": "cpu,cpu"})
+    assert estimate(one).seconds / 2 < estimate(two).seconds < estimate(one).seconds
+    assert estimate(on_cpu).seconds == estimate(one.model_copy(update={"device": "cpu"})).seconds
+    model = BASE_MODELS[SMOLLM2]
+    saved = estimate(two).memory_bytes - estimate(shards).memory_bytes
+    assert abs(saved - 8 * model.num_parameters) < 2, "half of weight, gradient and two moments"
+
+
 def test_trained_weights_are_about_right() -> None:
     """LoRA of rank 8 on all linear layers of SmolLM2 has 2.44 million weights."""
     model = BASE_MODELS[SMOLLM2]

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
 from seqmatch.config import AdapterConfig
 from seqmatch.errors import ConfigError, ModelLoadError
@@ -15,6 +14,7 @@ from seqmatch.policy import Policy, load_policy, load_saved_policy, save_policy
 from seqmatch.scratch_model import byte_tokenizer
 from seqmatch.single_pass import build_batch
 from seqmatch.types import Trajectory
+from tests.architectures import REFUSED, save_base, tiny_model
 from tests.tiny_models import policy_of, row_of, tiny_gpt2, tiny_llama
 
 FULL, LORA = AdapterConfig(kind="full"), AdapterConfig(kind="lora", rank=2, scaling=4)
@@ -264,33 +264,11 @@ def test_lora_on_random_weights_is_refused() -> None:
         load_policy("byte-llama-small", LORA, True, seed=0, device="cpu", models_dir=Path("none"))
 
 
-SMALL = {
-    "vocab_size": 259,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "pad_token_id": None,
-    "initializer_range": 0.25,
-}
-
-
 def test_unsupported_architectures_are_refused(tmp_path: Path) -> None:
-    windowed = tmp_path / "windowed"
-    MistralForCausalLM(MistralConfig(**SMALL, sliding_window=8)).save_pretrained(windowed)
-    byte_tokenizer().save_pretrained(windowed)
-    with pytest.raises(ModelLoadError, match="full attention in every layer"):
-        load(windowed, FULL)
-    capped = tmp_path / "capped"
-    config = Gemma2Config(
-        **SMALL, head_dim=8, layer_types=["full_attention"] * 2, final_logit_softcapping=0.5
-    )
-    Gemma2ForCausalLM(config).save_pretrained(capped)
-    byte_tokenizer().save_pretrained(capped)
-    with pytest.raises(ModelLoadError, match="soft-capping"):
-        load(capped, FULL)
+    config_class, changes, message = REFUSED["lfm2"]
+    folder = save_base(tiny_model(config_class, changes), tmp_path / "base")
+    with pytest.raises(ModelLoadError, match=message):
+        load(folder, FULL)
 
 
 def test_dropout_is_switched_off(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """The operator against full logits and finite differences."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from seqmatch.errors import ConfigError
-from seqmatch.soft_q import chosen_q_and_soft_value
+from seqmatch.soft_q import Backend, LogitTransform, Tile, chosen_q_and_soft_value
+from tests.full_logits import from_full_logits
 
 N, HIDDEN, VOCAB = 11, 5, 7
+TRANSFORMS = [LogitTransform(scale=0.5), LogitTransform(cap=1.5), LogitTransform(2.0, 1.5)]
 Operator = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -24,43 +27,47 @@ def masks() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return actions, can_delete, is_action
 
 
-def parameters(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+Four = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def parameters(dtype: torch.dtype = torch.float64) -> Four:
     shapes = [(N, HIDDEN), (VOCAB, HIDDEN), (VOCAB,), (HIDDEN,)]
-    return [torch.randn(shape, dtype=dtype).requires_grad_() for shape in shapes]
+    hidden, weight, bias, row = (torch.randn(shape, dtype=dtype) for shape in shapes)
+    return changed((hidden, weight, bias, row), lambda part: part.requires_grad_())
 
 
-def from_full_logits(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    row: torch.Tensor | None,
-    actions: torch.Tensor,
-    can_delete: torch.Tensor,
-    is_action: torch.Tensor,
-    temperature: float = 1.0,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Q and V from the whole matrix of logits."""
-    logits = hidden @ weight.t() + (0 if bias is None else bias)
-    if row is not None:
-        backspace = (hidden @ row).masked_fill(~can_delete, -torch.inf)
-        logits = torch.cat([logits, backspace.unsqueeze(1)], dim=1)
-    chosen = logits.gather(1, actions.unsqueeze(1)).squeeze(1)
-    return chosen.where(is_action, 0.0), temperature * (logits / temperature).logsumexp(1)
+def changed(parts: Four, change: Callable[[torch.Tensor], torch.Tensor]) -> Four:
+    hidden, weight, bias, row = parts
+    return change(hidden), change(weight), change(bias), change(row)
 
 
-@pytest.mark.parametrize(("chunk", "temperature"), [(1, 1.0), (4, 0.3), (11, 1.0), (256, 2.0)])
-def test_gradients_pass_finite_differences(chunk: int, temperature: float) -> None:
+@pytest.mark.parametrize(
+    ("tile", "temperature", "transform"),
+    [
+        (Tile(3, 4), 1.0, LogitTransform()),
+        (Tile(11, 7), 0.3, LogitTransform(0.5, 1.5)),
+        (Tile(4, 5), 2.0, LogitTransform(scale=2.0)),
+    ],
+)
+def test_gradients_pass_finite_differences(
+    tile: Tile, temperature: float, transform: LogitTransform
+) -> None:
+    asked: dict[str, Any] = {"tile": tile, "temperature": temperature, "transform": transform}
     assert torch.autograd.gradcheck(
-        lambda h, w, b, r: chosen_q_and_soft_value(h, w, b, r, *masks(), chunk, temperature),
+        lambda h, w, b, r: chosen_q_and_soft_value(h, w, b, r, *masks(), **asked),
         tuple(parameters()),
     )
 
 
-@pytest.mark.parametrize(("chunk", "temperature"), [(1, 1.0), (3, 0.3), (256, 1.0), (256, 2.0)])
+@pytest.mark.parametrize(
+    ("backend", "tile"),
+    [("tiled", Tile(1, 1)), ("tiled", Tile(3, 4)), ("tiled", None), ("torch", Tile(3, 1))],
+)
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 2.0])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("has_backspace", [False, True])
 def test_values_and_gradients_equal_full_logits(
-    chunk: int, temperature: float, has_bias: bool, has_backspace: bool
+    backend: Backend, tile: Tile | None, temperature: float, has_bias: bool, has_backspace: bool
 ) -> None:
     hidden, weight, bias, row = parameters()
     actions, can_delete, is_action = masks()
@@ -68,13 +75,33 @@ def test_values_and_gradients_equal_full_logits(
         actions, can_delete = actions % VOCAB, torch.zeros_like(can_delete)
     used = [hidden, weight, *([bias] if has_bias else []), *([row] if has_backspace else [])]
     inputs = (hidden, weight, bias if has_bias else None, row if has_backspace else None)
+    masked = (actions, can_delete, is_action)
 
-    got = chosen_q_and_soft_value(*inputs, actions, can_delete, is_action, chunk, temperature)
-    wanted = from_full_logits(*inputs, actions, can_delete, is_action, temperature)
+    got = chosen_q_and_soft_value(
+        *inputs, *masked, temperature=temperature, tile=tile, backend=backend
+    )
+    wanted = from_full_logits(*inputs, *masked, temperature)
 
     torch.testing.assert_close(got, wanted)
     left = torch.autograd.grad((got[0].sin() + got[1].square()).sum(), used)
     right = torch.autograd.grad((wanted[0].sin() + wanted[1].square()).sum(), used)
+    torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_transformed_logits_equal_full_logits(
+    transform: LogitTransform, temperature: float
+) -> None:
+    inputs = parameters()
+    got = chosen_q_and_soft_value(
+        *inputs, *masks(), temperature=temperature, transform=transform, tile=Tile(4, 3)
+    )
+    wanted = from_full_logits(*inputs, *masks(), temperature, transform)
+
+    torch.testing.assert_close(got, wanted)
+    left = torch.autograd.grad((got[0].sin() + got[1].square()).sum(), inputs)
+    right = torch.autograd.grad((wanted[0].sin() + wanted[1].square()).sum(), inputs)
     torch.testing.assert_close(left, right)
 
 
@@ -117,59 +144,10 @@ def test_value_leaves_backspace_out_where_it_does_not_exist() -> None:
     assert torch.equal(with_row, without)
 
 
-def test_half_precision_is_reduced_in_float32() -> None:
-    hidden, weight, _, row = (x.detach().bfloat16().requires_grad_() for x in parameters())
-
-    q, v = chosen_q_and_soft_value(hidden, weight, None, row, *masks())
-    wanted = from_full_logits(hidden.float(), weight.float(), None, row.float(), *masks())
-    gradients = torch.autograd.grad((v - q).sum(), (hidden, weight, row))
-
-    assert q.dtype == v.dtype == torch.float32
-    torch.testing.assert_close((q, v), wanted, atol=0.05, rtol=0.02)
-    assert {gradient.dtype for gradient in gradients} == {torch.bfloat16}
-
-
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_no_tensor_of_all_logits_is_ever_made(temperature: float) -> None:
-    """Every tensor that an operation returns is recorded; none has tokens x vocabulary elements."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        numel = 0
-
-        def __torch_dispatch__(
-            self,
-            func: Callable[..., object],
-            types: object,
-            args: tuple[object, ...] = (),
-            kwargs: dict[str, object] | None = None,
-        ) -> object:
-            out = func(*args, **(kwargs or {}))
-            for tensor in out if isinstance(out, tuple | list) else [out]:
-                if isinstance(tensor, torch.Tensor):
-                    self.numel = max(self.numel, tensor.numel())
-            return out
-
-    tokens, vocab, chunk = 512, 400, 32
-    hidden = torch.randn(tokens, 8, requires_grad=True)
-    weight = torch.randn(vocab, 8, requires_grad=True)
-    no, yes = torch.zeros(tokens, dtype=torch.bool), torch.ones(tokens, dtype=torch.bool)
-
-    with Largest() as largest:  # type: ignore[no-untyped-call]
-        actions = torch.zeros(tokens, dtype=torch.long)
-        q, v = chosen_q_and_soft_value(
-            hidden, weight, None, None, actions, no, yes, chunk, temperature
-        )
-        torch.autograd.backward((v - q).sum())
-
-    assert largest.numel <= chunk * vocab
-
-
 def test_extreme_logits_stay_finite() -> None:
-    hidden, weight, bias, row = (1e4 * x.detach() for x in parameters(torch.float32))
-    inputs = [x.requires_grad_() for x in (hidden, weight, bias, row)]
+    inputs = changed(parameters(torch.float32), lambda x: (1e4 * x.detach()).requires_grad_())
 
-    q, v = chosen_q_and_soft_value(hidden, weight, bias, row, *masks())
+    q, v = chosen_q_and_soft_value(*inputs, *masks())
     gradients = torch.autograd.grad((v - q).sum(), inputs)
 
     assert all(torch.isfinite(x).all() for x in (q, v, *gradients))
@@ -192,3 +170,47 @@ def test_backspace_without_a_row_is_refused() -> None:
     hidden, weight, bias, _ = parameters()
     with pytest.raises(ConfigError, match="no backspace row"):
         chosen_q_and_soft_value(hidden, weight, bias, None, *masks())
+
+
+@pytest.mark.parametrize("tile", [Tile(0, 4), Tile(4, 0)])
+def test_an_empty_tile_is_refused(tile: Tile) -> None:
+    with pytest.raises(ConfigError, match=f"tile is {tile.states} x {tile.tokens}"):
+        chosen_q_and_soft_value(*parameters(), *masks(), tile=tile)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_temperature_that_is_not_above_0_is_refused(temperature: float) -> None:
+    with pytest.raises(ConfigError, match="temperature is"):
+        chosen_q_and_soft_value(*parameters(), *masks(), temperature=temperature)
+
+
+def test_the_torch_backend_refuses_what_it_rounds_or_does_not_know() -> None:
+    halves = changed(parameters(), lambda x: x.detach().bfloat16())
+    with pytest.raises(ConfigError, match=r"torch\.bfloat16.*both float32 or both float64"):
+        chosen_q_and_soft_value(*halves, *masks(), backend="torch")
+    with pytest.raises(ConfigError, match=r"LogitTransform\(scale=1\.0, cap=30\.0\)"):
+        chosen_q_and_soft_value(
+            *parameters(), *masks(), backend="torch", transform=LogitTransform(cap=30.0)
+        )
+
+
+def test_no_states_are_no_values() -> None:
+    hidden, weight, bias, row = parameters()
+    actions, can_delete, is_action = masks()
+
+    q, v = chosen_q_and_soft_value(
+        hidden[:0], weight, bias, row, actions[:0], can_delete[:0], is_action[:0]
+    )
+    gradients = torch.autograd.grad((v - q).sum(), (weight, bias, row))
+
+    assert q.shape == v.shape == (0,)
+    assert all(gradient.eq(0).all() for gradient in gradients)
+
+
+def test_the_second_derivative_is_refused() -> None:
+    """It would be wrong without a word otherwise: sums of forward are taken as constants."""
+    inputs = parameters()
+    q, v = chosen_q_and_soft_value(*inputs, *masks())
+    (first,) = torch.autograd.grad((q.sin() + v.square()).sum(), inputs[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        torch.autograd.backward(first.square().sum())

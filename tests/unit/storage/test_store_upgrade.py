@@ -195,7 +195,9 @@ def test_opening_an_older_store_upgrades_it_after_a_backup(
 
     assert [run.name for run in store.runs.list()] == ["child", "first"]
     store.close()
-    backup = data_dir / "backups" / "before-9998-from-0001.sqlite"
+    backup = data_dir / "backups" / f"before-9998-from-{SCHEMAS[-1].stem}.sqlite"
     assert backup.stat().st_mode & 0o777 == 0o600
     with _connected(backup) as connection:
-        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [
+            (SCHEMAS[-1].stem,)
+        ]

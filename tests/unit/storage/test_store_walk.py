@@ -53,7 +53,7 @@ class RunWalk(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.store = self._open()
         self.store.datasets.add(DATASET, "sums", 1, 0, "{}")
-        self.store.devices.set_slots(["cpu:0", "cuda:0"])
+        self.store.devices.set_slots(["cpu:0", "cuda:0", "cuda:1"])
         self.model: dict[str, Model] = {}
 
     def _open(self) -> RunStore:
@@ -65,7 +65,7 @@ class RunWalk(RuleBasedStateMachine):
 
     # ---- what happens
 
-    @rule(target=runs, device=st.sampled_from(["auto", "cpu", "cuda:0"]))
+    @rule(target=runs, device=st.sampled_from(["auto", "cpu", "cuda:0", "cuda,cuda"]))
     def submit(self, device: str) -> str:
         new = NewRun("n", "{}", "sft", "", "m", DATASET, 0, 10, device=device)
         run_id = self.store.runs.create(new).id
@@ -211,8 +211,11 @@ class RunWalk(RuleBasedStateMachine):
     @invariant()
     def slots_belong_to_running_runs(self) -> None:
         running = {run.id: run.device_slot for run in self.store.runs.active()}
-        occupied = {slot.run_id: slot.name for slot in self.store.devices.list() if slot.run_id}
-        assert running == occupied
+        occupied: dict[str, list[str]] = {}
+        for slot in self.store.devices.list():
+            if slot.run_id:
+                occupied.setdefault(slot.run_id, []).append(slot.name)
+        assert running == {run: ",".join(sorted(slots)) for run, slots in occupied.items()}
 
 
 TestRunWalk = RunWalk.TestCase
