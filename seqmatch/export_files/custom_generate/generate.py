@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput, cached_file
 
 from seqmatch.export_files.custom_generate.settings import Settings, read_settings
 from seqmatch.sampling import choose_by_uniform
+from seqmatch.soft_q.transform import transform_of
 from seqmatch.uniforms import UniformSource
 
 NO_ACTION = -1
@@ -137,6 +138,7 @@ class Decoder:
     def __init__(self, model: Any, exported: Exported, settings: Settings) -> None:
         """Takes the model apart into the backbone and the unembedding behind it."""
         self.backbone, self.head = model.base_model, model.get_output_embeddings()
+        self.transform = transform_of(model.config)
         self.exported, self.settings = exported, settings
         self.row = None if settings.backspace is False else exported.row
         self.backspace_id = self.head.weight.shape[0]
@@ -195,14 +197,14 @@ class Decoder:
     def _logits(self, waiting: list[Episode]) -> torch.Tensor:
         """[row, action]: of the tokens, and of backspace; -inf where it may not happen."""
         states = torch.stack([one.states[-1] for one in waiting])
-        logits: torch.Tensor = self.head(states)
+        logits = self.transform.of(self.head(states))
         if self.row is None:
             return logits
         may_delete = [
             bool(one.tokens) and self.settings.max_actions - len(one.actions) > self.reserve
             for one in waiting
         ]
-        score = states @ self.row.to(states)
+        score = self.transform.of(states @ self.row.to(states))
         score = score.masked_fill(~torch.tensor(may_delete, device=score.device), -torch.inf)
         return torch.cat([logits, score[:, None]], dim=1)
 

@@ -26,6 +26,7 @@ from seqmatch.generation import UniformSource, standing_tokens
 from seqmatch.generation import generate as our_generate
 from seqmatch.policy import Policy, save_policy
 from seqmatch.sampling import choose_by_uniform
+from tests.architectures import tiny_model
 from tests.tiny_models import policy_of, row_of, tiny_gpt2, tiny_llama
 
 PROMPTS = [(1, 2, 3), (4,), (5, 6, 7, 8, 9, 1), (2, 2), (9, 9, 1, 1)]
@@ -72,9 +73,17 @@ def depths_of(actions: tuple[int, ...]) -> list[int]:
     return list(accumulate(-1 if action == BACKSPACE else 1 for action in actions))
 
 
-@pytest.fixture(params=[tiny_llama, tiny_gpt2], ids=["llama", "gpt2"])
+def scaled() -> Any:
+    """Its logits are half the head's, and so is backspace's."""
+    return tiny_model("Granite", {"vocab_size": 11, "logits_scaling": 2.0})
+
+
+@pytest.fixture(
+    params=[(tiny_llama, 2.0), (tiny_gpt2, 2.0), (scaled, 6.0)], ids=["llama", "gpt2", "granite"]
+)
 def policy(request: pytest.FixtureRequest) -> Policy:
-    return policy_of(request.param(), likes_backspace=2.0)
+    build, likes_backspace = request.param
+    return policy_of(build(), likes_backspace=likes_backspace)
 
 
 @pytest.fixture
