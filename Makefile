@@ -5,7 +5,7 @@ DATA_DIR ?= seqmatch-data
 ARGS ?=
 
 .DEFAULT_GOAL := app
-.PHONY: app install install-dev test check format lint types imports pytest browser model demo screenshots
+.PHONY: app install install-dev test check format lint types imports pytest browser model demo screenshots bench
 
 app: install ## start the application on 127.0.0.1 (options: make app ARGS="--port 8000")
 	$(BIN)/python app.py --data-dir $(DATA_DIR) $(ARGS)
@@ -53,3 +53,7 @@ demo: install ## the main job headless on the bundled example, over three seeds
 
 screenshots: install-dev browser ## the pictures of the README, from the running application
 	$(BIN)/python -m scripts.screenshots docs/images
+
+bench: install-dev model ## the table of docs/performance.md (options: make bench ARGS="--only head --write")
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks.table $(ARGS)

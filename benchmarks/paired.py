@@ -13,11 +13,12 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 CONTROL = "baseline again"
 TRUSTED = (0.95, 1.05)
@@ -102,8 +103,18 @@ def compare(
         start = number % len(names)
         for name in names[start:] + names[:start]:
             seconds[name][number] = _timed(timed[name])
+    return ratios_of(seconds, baseline, seed=seed)
+
+
+def ratios_of(
+    seconds: Mapping[str, Sequence[float] | NDArray[np.float64]], baseline: str, *, seed: int = 0
+) -> dict[str, Ratio]:
+    """Returns each variant's ratio to the baseline from seconds by round."""
     rng = np.random.default_rng(seed)
-    return {name: _ratio(seconds[name], seconds[baseline], rng) for name in names}
+    return {
+        name: _ratio(np.asarray(each), np.asarray(seconds[baseline]), rng)
+        for name, each in seconds.items()
+    }
 
 
 def control_of(ratios: Mapping[str, Ratio]) -> float:
@@ -157,7 +168,9 @@ def _timed(work: Callable[[], object]) -> float:
         gc.enable()
 
 
-def _ratio(own: np.ndarray, baseline: np.ndarray, rng: np.random.Generator) -> Ratio:
+def _ratio(
+    own: NDArray[np.float64], baseline: NDArray[np.float64], rng: np.random.Generator
+) -> Ratio:
     ratios = own / baseline
     drawn = rng.choice(ratios, size=(2000, len(ratios)))
     low, high = np.quantile(np.median(drawn, axis=1), [0.025, 0.975])

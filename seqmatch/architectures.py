@@ -13,6 +13,7 @@ from torch import nn
 
 from seqmatch.errors import ModelLoadError
 from seqmatch.kv_cache import LivePrefixes
+from seqmatch.soft_q import transform_of
 
 if TYPE_CHECKING:
     from seqmatch.policy import Policy
@@ -23,12 +24,6 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 _LENGTH_DEPENDENT = "longrope"
 """Rotary embeddings whose frequencies depend on the longest row of the batch. Those of "dynamic" do
 too, but beyond `max_position_embeddings` only."""
-_AFTER_THE_HEAD = (
-    "final_logit_softcapping",
-    "logit_scale",
-    "logits_scaling",
-    "lm_head_multiplier",
-)
 _PROBE = 5
 """Tokens of the sequence that the checks read."""
 
@@ -59,8 +54,9 @@ def check_architecture(model: nn.Module, name: str) -> None:
     """Refuses a model for which `values = head(hidden(prefix))` does not hold.
 
     The config is asked about other kinds of layers than attention; then small forward passes are
-    compared: the model's own logits with `head(hidden)`, a sequence with its beginning alone, and
-    a sequence with a hidden slot in the middle with the same sequence without that slot.
+    compared: the model's own logits with the head's, scaled and capped as the config says, a
+    sequence with its beginning alone, and a sequence with a hidden slot in the middle with the same
+    sequence without that slot.
 
     Raises:
         ModelLoadError: One of the checks failed; the message says which, and what is supported.
@@ -76,7 +72,7 @@ def check_architecture(model: nn.Module, name: str) -> None:
             states = backbone(input_ids=ids, use_cache=False).last_hidden_state
             first = backbone(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
             with_a_hole = _last_state_with_a_hidden_slot(backbone, ids)
-            logits = head(states)
+            logits = transform_of(config).of(head(states))
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ModelLoadError(
             f"{name} ({type(model).__name__}) cannot be run with explicit positions and attention "
@@ -94,9 +90,8 @@ def check_architecture(model: nn.Module, name: str) -> None:
         )
     if not _agree(own, logits):
         raise ModelLoadError(
-            f"{name} changes its logits after the last linear layer (scaling or soft-capping"
-            f"{_named(config)}), which the soft value does not know; models without that are "
-            "supported"
+            f"{name} changes its logits after the last linear layer by more than a scale or a soft "
+            "cap that its config tells of, which the soft value does not know"
         )
 
 
@@ -190,16 +185,6 @@ def _rope_limits(config: Any) -> list[int | None]:
         for one in kinds
         if isinstance(one, dict) and one.get("rope_type") == _LENGTH_DEPENDENT
     ]
-
-
-def _named(config: Any) -> str:
-    """What the config says about logits, for a message."""
-    found = [
-        f"{key} {value}"
-        for key in _AFTER_THE_HEAD
-        if (value := getattr(config, key, None)) not in (None, 1.0)
-    ]
-    return f": {', '.join(found)}" if found else ""
 
 
 def _last_state_with_a_hidden_slot(backbone: nn.Module, ids: torch.Tensor) -> torch.Tensor:

@@ -7,16 +7,19 @@ import zipfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from seqmatch import __version__
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import RunConfig
 from seqmatch.durable_files import SCRATCH
+from seqmatch.exported_decoder import FOLDER as DECODER
+from seqmatch.exported_decoder import write_decoder
 from seqmatch.metrics import METRICS
 from seqmatch.objectives import OBJECTIVES
 from seqmatch.objectives.dispatch import settings_in_words
 from seqmatch.policy import Policy, save_policy
-from seqmatch.policy_files import BACKSPACE, MANIFEST
+from seqmatch.policy_files import BACKSPACE
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every member, so that equal content gives equal files."""
@@ -33,9 +36,9 @@ def export_run(
 ) -> Path:
     """Writes the zip of a run and returns its path; an older file of that name is replaced whole.
 
-    Content: `adapter/` (a PEFT folder) or `model/` (the whole model with its tokenizer),
-    `backspace.safetensors` where the policy has the action, `seqmatch.json`, `config.json`,
-    `dataset.sha256`, `metrics.csv`, a model card `README.md`, and `generate.py`.
+    Content: `adapter/` (a PEFT folder) or `model/` (the whole model with its tokenizer), in either
+    `custom_generate/` (`seqmatch.exported_decoder`), `config.json`, `dataset.sha256`,
+    `metrics.csv`, a model card `README.md`, and `generate.py`, a command over all of it.
 
     Args:
         policy: The policy to export.
@@ -60,10 +63,7 @@ def export_run(
     with tempfile.TemporaryDirectory(dir=folder_zip.parent, prefix=SCRATCH) as scratch_name:
         scratch = Path(scratch_name)
         save_policy(policy, scratch / weights)
-        # They belong to our decoder, not to the folder that PEFT or transformers reads.
-        for name in (BACKSPACE, MANIFEST):
-            if (scratch / weights / name).exists():
-                (scratch / weights / name).rename(scratch / name)
+        write_decoder(scratch / weights, policy.max_positions)
         for name, text in texts.items():
             (scratch / name).write_text(text, encoding="utf-8")
         unfinished = scratch / ".zip"
@@ -125,22 +125,80 @@ def _description(policy: Policy, config: RunConfig) -> str:
     if policy.backspace_row is None:
         return text + " The policy has no backspace action."
     return text + (
-        " The policy can take back its last token: `backspace.safetensors` holds the one row of the"
-        " unembedding that scores this action. Other runtimes ignore it and generate without."
+        f" The policy can take back its last token: `{DECODER}/{BACKSPACE}` holds the one row of"
+        " the unembedding that scores this action. Other runtimes ignore it and generate without."
     )
 
 
 def _use(policy: Policy) -> str:
+    is_whole = policy.adapter.kind == "full"
+    folder = "model" if is_whole else "adapter"
+    needed = "torch, transformers and safetensors" + ("" if is_whole else ", and peft")
+    command = f'python generate.py {"" if is_whole else "--base BASE_MODEL "}--prompt "..."'
+    code = "\n".join([*_loading(policy), *_tokenising(policy.tokenizer), _ANSWERING])
+    return "\n\n".join(
+        [
+            f"From the folder of this file, with {needed}:",
+            f"```python\n{code.replace('FOLDER', folder)}\n```",
+            _DECODER_NOTE.replace("FOLDER", folder),
+            "As a command, without backspace and with it:",
+            f"```\n{command}\n```",
+        ]
+    )
+
+
+_ANSWERING = """\
+found = model.generate(
+    **inputs, custom_generate="FOLDER", trust_remote_code=True, seed=0, max_new_tokens=64
+)
+answers = found[:, inputs["input_ids"].shape[1] :]
+print(tokenizer.batch_decode(answers, skip_special_tokens=True))"""
+_DECODER_NOTE = f"""\
+`trust_remote_code=True` lets transformers run `FOLDER/{DECODER}/generate.py`, which decodes with \
+backspace where the policy has it; look at it first. It takes `seed`, `temperature` (default 1; 0 \
+takes the likeliest action), `top_k`, `min_p`, `top_p`, `max_new_tokens`, `max_actions`, \
+`backspace` (False decodes without) and `return_dict_in_generate` (True adds the actions and the \
+number of deletions), and refuses what else `generate` knows. The folder `FOLDER` can be moved \
+alone. Without `custom_generate` the same weights answer as any other model, without backspace."""
+
+
+def _loading(policy: Policy) -> list[str]:
+    """The lines of Python that load tokenizer and model."""
+    imported = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    load = (
+        'tokenizer = AutoTokenizer.from_pretrained({0}, padding_side="left")\n'
+        'model = AutoModelForCausalLM.from_pretrained({0}, dtype="float32")'
+    )
     if policy.adapter.kind == "full":
-        load = 'model = AutoModelForCausalLM.from_pretrained("model")'
-        command = 'python generate.py --prompt "..."'
-    else:
-        load = (
-            "base = AutoModelForCausalLM.from_pretrained(BASE_MODEL)\n"
-            'model = PeftModel.from_pretrained(base, "adapter")'
-        )
-        command = 'python generate.py --base BASE_MODEL --prompt "..."'
-    return f"```python\n{load}\n```\n\nWith and without backspace:\n\n```\n{command}\n```"
+        return [imported, "", load.format('"model"')]
+    return [
+        "from peft import PeftModel",
+        imported,
+        "",
+        f"BASE_MODEL = {json.dumps(policy.base_model)}  # or its folder",
+        load.format("BASE_MODEL"),
+        'model = PeftModel.from_pretrained(model, "adapter")',
+    ]
+
+
+def _tokenising(tokenizer: Any) -> list[str]:
+    """The lines of Python that give prompts the tokens that they had in training."""
+    lines = ['prompts = ["a prompt", "another one"]']
+    if tokenizer.pad_token is None:
+        lines.append("tokenizer.pad_token = tokenizer.eos_token")
+    if tokenizer.chat_template:
+        return [
+            *lines,
+            'turns = [[{"role": "user", "content": prompt}] for prompt in prompts]',
+            "inputs = tokenizer.apply_chat_template(",
+            "    turns, add_generation_prompt=True, padding=True, "
+            'return_dict=True, return_tensors="pt"',
+            ")",
+        ]
+    if tokenizer.bos_token is not None:
+        lines.append("prompts = [tokenizer.bos_token + prompt for prompt in prompts]")
+    options = 'add_special_tokens=False, padding=True, return_tensors="pt"'
+    return [*lines, f"inputs = tokenizer(prompts, {options})"]
 
 
 def _table(summary: Mapping[str, float]) -> str:

@@ -55,9 +55,9 @@ SUPPORTED: dict[str, tuple[str, dict[str, Any], int]] = {
     "mistral-long-window": ("Mistral", {"sliding_window": 4096}, CONTEXT),
     "mistral-windowed": ("Mistral", {"sliding_window": _WINDOW}, _WINDOW),
     "gemma": ("Gemma", {"head_dim": 8}, CONTEXT),
-    "gemma2-without-cap": (
+    "gemma2": (
         "Gemma2",
-        {"head_dim": 8, "sliding_window": _WINDOW, "final_logit_softcapping": None},
+        {"head_dim": 8, "sliding_window": _WINDOW, "final_logit_softcapping": 3.0},
         _WINDOW,
     ),
     "gemma3": (
@@ -76,7 +76,8 @@ SUPPORTED: dict[str, tuple[str, dict[str, Any], int]] = {
     "olmo2": ("Olmo2", {}, CONTEXT),
     "olmo3": ("Olmo3", {"sliding_window": _WINDOW, "layer_types": _TWO_KINDS}, _WINDOW),
     "smollm3": ("SmolLM3", {}, CONTEXT),
-    "granite-unscaled": ("Granite", {"logits_scaling": 1.0, "embedding_multiplier": 3.0}, CONTEXT),
+    "granite": ("Granite", {"logits_scaling": 8.0, "embedding_multiplier": 3.0}, CONTEXT),
+    "cohere": ("Cohere", {}, CONTEXT),
     "gpt_oss": (
         "GptOss",
         {
@@ -95,9 +96,6 @@ SUPPORTED: dict[str, tuple[str, dict[str, Any], int]] = {
 """By name: the config's class without "Config", what differs from a small Llama, and the limit."""
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "gemma2": ("Gemma2", {"head_dim": 8}, "soft-capping: final_logit_softcapping 30"),
-    "granite": ("Granite", {"logits_scaling": 8.0}, r"scaling .*: logits_scaling 8\.0"),
-    "cohere": ("Cohere", {}, r"scaling .*: logit_scale 0\.0625"),
     "mamba": ("Mamba", {}, "keeps a recurrent state"),
     "jamba": ("Jamba", {}, "keeps a recurrent state"),
     "rwkv": ("Rwkv", {}, "keeps a recurrent state"),

@@ -1,6 +1,6 @@
 """The downloaded zip, used as a stranger would: in a process that cannot import seqmatch."""
 
-import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scripts.check_export import answers_alone, card_code, num_equal, our_answers
 from seqmatch.config import AdapterConfig, DataConfig, DecodingConfig, RunConfig
 from seqmatch.export import export_run
 from seqmatch.generation import UniformSource, generate
@@ -18,6 +19,8 @@ from seqmatch.scratch_model import byte_tokenizer
 from seqmatch.text import answer_text, render_prompt
 from tests.tiny_models import row_of, tiny_llama
 
+PROMPTS = ["12+3=", "1=", "a longer prompt, to be padded to", "", "0"]
+DECODER = ("errors.py", "generate.py", "sampling.py", "settings.py", "uniforms.py")
 ALONE = """
 import sys
 class Refuse:
@@ -32,13 +35,21 @@ except ImportError:
 else:
     raise SystemExit("seqmatch is importable")
 """
-LOAD_ADAPTER = """
+PLAIN_LOGITS = """
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-base = AutoModelForCausalLM.from_pretrained(sys.argv[1])
-model = PeftModel.from_pretrained(base, "adapter")
-print("logits", model(torch.tensor([[1, 2, 3]])).logits[0, -1, :5].tolist())
+logits = model(torch.tensor([[1, 2, 3]])).logits[0, -1, :5]
+torch.testing.assert_close(logits, torch.tensor({expected}), atol=1e-5, rtol=1e-5)
+"""
+TRUST = """
+for answer in ({"trust_remote_code": False}, {}):
+    try:
+        model.generate(**inputs, custom_generate="model", seed=0, **answer)
+    except ValueError as error:
+        assert "Please pass the argument `trust_remote_code=True`" in str(error), error
+    else:
+        raise SystemExit("code was run that nobody trusted")
+own = AutoModelForCausalLM.from_pretrained("model", dtype="float32", trust_remote_code=True)
+assert own.generate(**inputs, seed=0, temperature=1.0).tolist() == found.tolist()
 """
 RUN_SCRIPT = """
 import runpy
@@ -56,6 +67,8 @@ def run_alone(folder: Path, code: str, *arguments: str) -> str:
         text=True,
         timeout=300,
         check=False,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"HF_HOME": str(folder.parent / "cache")},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -140,6 +153,22 @@ def check_script(folder: Path, policy: Policy, *base: str) -> None:
     assert f"with backspace ({num_backspaces} deletions): {edited}\n" in printed
 
 
+def decoder_files(folder: str) -> set[str]:
+    others = ("backspace.safetensors", "requirements.txt", "seqmatch.json")
+    return {f"{folder}/custom_generate/{name}" for name in (*DECODER, *others)}
+
+
+def check_readme(folder: Path, policy: Policy, then: str, base: str | None = None) -> None:
+    """The Python code of the model card, on a batch of prompts of different lengths."""
+    ours = our_answers(policy, PROMPTS, 1.0)
+    code = card_code(folder, PROMPTS, 1.0, base=base)
+
+    alone = answers_alone(sys.executable, folder, code + then)
+
+    assert num_equal(alone, ours, policy) == len(PROMPTS)
+    assert sum(actions.count(policy.space.backspace_id) for actions in ours) > 3
+
+
 def test_an_adapter_loads_in_plain_peft(base_folder: Path, tmp_path: Path) -> None:
     adapter = AdapterConfig(kind="lora", rank=2, scaling=4)
     policy = shaken(
@@ -157,15 +186,14 @@ def test_an_adapter_loads_in_plain_peft(base_folder: Path, tmp_path: Path) -> No
     names = set(zipfile.ZipFile(path).namelist())
     assert names == {
         *("README.md", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"),
-        *("backspace.safetensors", "config.json", "dataset.sha256", "generate.py"),
-        *("metrics.csv", "seqmatch.json"),
+        *("config.json", "dataset.sha256", "generate.py", "metrics.csv"),
+        *decoder_files("adapter"),
     }
-    printed = run_alone(folder, LOAD_ADAPTER, str(base_folder))
-    found = torch.tensor(json.loads(printed.partition("logits ")[2]))
     with torch.no_grad():
         expected = policy.lm(input_ids=torch.tensor([[1, 2, 3]])).logits[0, -1, :5]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     check_script(folder, policy, "--base", str(base_folder))
+    then = PLAIN_LOGITS.format(expected=expected.tolist())
+    check_readme(folder, policy, then, str(base_folder))
 
 
 def test_a_model_from_scratch_is_exported_whole(tmp_path: Path) -> None:
@@ -175,10 +203,10 @@ def test_a_model_from_scratch_is_exported_whole(tmp_path: Path) -> None:
     )
     path, folder = exported(shaken(policy), tmp_path, adapter)
     assert (folder / "model" / "tokenizer.json").exists()
+    assert decoder_files("model") <= set(zipfile.ZipFile(path).namelist())
     first = path.read_bytes()
     check_script(folder, policy)
-    sampled = run_alone(folder, RUN_SCRIPT, "generate.py", "--prompt", "1=")
-    assert "with backspace (" in sampled
+    check_readme(folder, policy, TRUST)
     again, _ = exported(policy, tmp_path, adapter)
     assert again.read_bytes() == first
     assert [entry.name for entry in path.parent.iterdir()] == ["run.zip"]

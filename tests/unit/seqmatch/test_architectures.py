@@ -111,8 +111,15 @@ def own_logits(policy: Policy, state: tuple[int, ...]) -> torch.Tensor:
     """The model's own logits, and backspace's last."""
     with torch.no_grad():
         output = policy.lm(input_ids=torch.tensor([state]), output_hidden_states=True)
-    backspace = output.hidden_states[-1][0, -1] @ row_of(policy)
-    return torch.cat([output.logits[0, -1], backspace.detach()[None]])
+    backspace = output.hidden_states[-1][0, -1] @ row_of(policy).detach()
+    return torch.cat([output.logits[0, -1], after_head(policy.lm_config, backspace)[None]])
+
+
+def after_head(config: Any, score: torch.Tensor) -> torch.Tensor:
+    """What Gemma 2, Granite and Cohere do to each logit."""
+    if cap := getattr(config, "final_logit_softcapping", None):
+        score = cap * torch.tanh(score / cap)
+    return score * getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
 
 
 def check_decoded(policy: Policy) -> None:
@@ -192,3 +199,17 @@ def test_beyond_the_limit_the_model_is_another_one(name: str) -> None:
             one = lm(input_ids=ids[:, :length], use_cache=False).logits
             other = unlimited(input_ids=ids[:, :length], use_cache=False).logits
             assert torch.allclose(one, other, atol=1e-5) is is_same, length
+
+
+def test_logits_that_are_changed_in_an_unknown_way_are_refused() -> None:
+    model = tiny_model(*SUPPORTED["llama"][:2])
+    forward = model.forward
+
+    def doubled(*given: Any, **named: Any) -> Any:
+        output = forward(*given, **named)
+        output.logits = 2.0 * output.logits
+        return output
+
+    model.forward = doubled
+    with pytest.raises(ModelLoadError, match="by more than a scale or a soft cap"):
+        check_architecture(model, "a model")

@@ -1,0 +1,1 @@
+"""The decoder that an export has beside its weights, as transformers looks for it."""
