@@ -158,7 +158,7 @@ def _borders(
         sizes = (places[end] - places[:end]) * lengths[places[:end]]
         turns = -(-sizes // (max_positions * num_processes))
         costs = best[:end] + sizes + turns * num_processes * cost_of_a_pass
-        fewest = (before[:, end, None] - before[:, :end]).min(axis=0)
+        fewest: npt.NDArray[np.int64] = (before[:, end, None] - before[:, :end]).min(axis=0)
         costs[fewest < num_processes] = np.inf
         came_from[end] = int(costs.argmin())
         best[end] = costs[came_from[end]]
