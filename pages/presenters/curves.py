@@ -125,7 +125,8 @@ def figure(chart: Chart, runs: Sequence[RunCurves], theme: Theme) -> go.Figure:
     for run in runs:
         for position, name in enumerate(chart.metrics):
             if chart.is_whole and run.series.get(name):
-                drawn.add_trace(_area(run.series[name], name, position, theme))
+                whole = _with_zeros(run.series[name], chart, run)
+                drawn.add_trace(_area(whole, name, position, theme))
             elif run.series.get(name):
                 title = _trace_title(chart, run, name, runs)
                 drawn.add_trace(_trace(run, name, position, title, theme, spacing))
@@ -176,6 +177,12 @@ def _trace(
         hovertemplate="%{y:.1%}" if _is_share(METRICS[name].unit) else "%{y:,.4~g}",
         connectgaps=False,
     )
+
+
+def _with_zeros(series: Series, chart: Chart, run: RunCurves) -> Series:
+    """Returns a part of a whole at all steps of the whole: where it is not told it is nothing."""
+    steps = {step for name in chart.metrics for step in run.series.get(name, {})}
+    return {step: series.get(step, 0.0) for step in sorted(steps)}
 
 
 def _area(series: Series, name: str, position: int, theme: Theme) -> go.Scatter:

@@ -12,6 +12,7 @@ from pages.presenters.curves import (
     chart_summary,
     curves_csv,
     figure,
+    has_points,
     is_line,
     plain,
     table_rows,
@@ -60,6 +61,18 @@ def test_a_run_has_its_colour_and_a_metric_its_dash_in_both_themes() -> None:
         assert {trace.line.color for trace in drawn.data} == {COLOURS[theme][1]}
         assert [trace.line.dash for trace in drawn.data] == ["solid", "dash"]
         assert drawn.data[1].y[1] is None
+
+
+def test_a_part_of_a_whole_is_nothing_before_it_begins_and_is_drawn_for_one_run_alone() -> None:
+    chart = next(one for one in CHARTS if one.is_whole)
+    data, later = {1: 1.0, 2: 1.0, 3: 0.6}, {3: 0.4}
+    run = _run(system__share_data=data, system__share_discriminator=later)
+    drawn = figure(chart, [run], "light")
+    assert [trace.name for trace in drawn.data] == ["Data", "Discriminator"]
+    assert list(drawn.data[1].y) == [0.0, 0.0, 0.4]
+    assert [trace.stackgroup for trace in drawn.data] == ["whole", "whole"]
+    assert has_points(chart, [run])
+    assert not has_points(chart, [run, run])
 
 
 def test_a_single_point_is_no_line() -> None:
