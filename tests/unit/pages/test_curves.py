@@ -65,7 +65,8 @@ def test_a_run_has_its_colour_and_a_metric_its_dash_in_both_themes() -> None:
 
 def test_a_part_of_a_whole_is_nothing_before_it_begins_and_is_drawn_for_one_run_alone() -> None:
     chart = next(one for one in CHARTS if one.is_whole)
-    data, later = {1: 1.0, 2: 1.0, 3: 0.6}, {3: 0.4}
+    data: dict[int, float | None] = {1: 1.0, 2: 1.0, 3: 0.6}
+    later: dict[int, float | None] = {3: 0.4}
     run = _run(system__share_data=data, system__share_discriminator=later)
     drawn = figure(chart, [run], "light")
     assert [trace.name for trace in drawn.data] == ["Data", "Discriminator"]
