@@ -20,7 +20,14 @@ from seqmatch.text import answer_text, render_prompt
 from tests.tiny_models import row_of, tiny_llama
 
 PROMPTS = ["12+3=", "1=", "a longer prompt, to be padded to", "", "0"]
-DECODER = ("errors.py", "generate.py", "sampling.py", "settings.py", "uniforms.py")
+DECODER = (
+    "errors.py",
+    "generate.py",
+    "sampling.py",
+    "settings.py",
+    "transform.py",
+    "uniforms.py",
+)
 ALONE = """
 import sys
 class Refuse:
