@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from seqmatch.decoding.live_prefixes import LivePrefixes
 from seqmatch.errors import ModelLoadError
-from seqmatch.kv_cache import LivePrefixes
 from seqmatch.soft_q import transform_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,10 @@ def check_decoding(policy: "Policy", name: str) -> None:
     prompts = [(1, 2, 3), (4,)]
     both = np.arange(2)
     try:
-        states = LivePrefixes(policy, prompts, 2)
+        states = LivePrefixes(
+            policy, num_rows=2, longest_prompt=3, max_depth=2, backspace=policy.space.has_backspace
+        )
+        states.add(prompts)
         states.push(both, np.array([1, 2]))
         states.pop(both[:1])
         states.push(both, np.array([3, 4]))

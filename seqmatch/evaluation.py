@@ -13,9 +13,7 @@ import numpy as np
 
 from seqmatch.config import DecodingConfig, EvaluationConfig
 from seqmatch.corruption import clean_trajectory
-from seqmatch.demonstrations import trains_stop
-from seqmatch.divergence_estimate import cross_fitted_bound
-from seqmatch.generation import (
+from seqmatch.decoding.generation import (
     OnActions,
     Rollout,
     UniformSource,
@@ -23,6 +21,8 @@ from seqmatch.generation import (
     standing_tokens,
     to_trace,
 )
+from seqmatch.demonstrations import trains_stop
+from seqmatch.divergence_estimate import cross_fitted_bound
 from seqmatch.lens import (
     Answer,
     Eyes,

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from seqmatch.corruption import Strike, plan_strikes, pushable_tokens, with_mistakes
+from seqmatch.decoding.sampling import choose_by_uniform
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.objectives.base import CorruptionConfig
 from seqmatch.policy import Policy
-from seqmatch.sampling import choose_by_uniform
 from seqmatch.single_pass import additive_mask, build_batch
 from seqmatch.types import TokenizedDemonstration, Trajectory
 

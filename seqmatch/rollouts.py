@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from seqmatch.action_space import ActionSpace
 from seqmatch.config import DecodingConfig
+from seqmatch.decoding.generation import Rollout, UniformSource, generate
 from seqmatch.distributed import ALONE, World
-from seqmatch.generation import Rollout, UniformSource, generate
 from seqmatch.objectives import RolloutConfig, RoundConfig
 from seqmatch.policy import Policy
 from seqmatch.types import Trajectory

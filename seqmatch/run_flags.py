@@ -6,9 +6,9 @@ import numpy as np
 
 from seqmatch.collapse import DiscriminatorVerdict
 from seqmatch.config import RunConfig
+from seqmatch.decoding.generation import standing_tokens
 from seqmatch.evaluation import MIN_PROMPTS
 from seqmatch.flags import Flag
-from seqmatch.generation import standing_tokens
 from seqmatch.objectives.dispatch import imitation_weight
 from seqmatch.round_summary import RoundSummary, summarise
 from seqmatch.rounds import Round, RoundAnswer

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
+from seqmatch.decoding.generation import Rollout, UniformSource, generate, standing_tokens
 from seqmatch.errors import SeqMatchError
-from seqmatch.generation import Rollout, UniformSource, generate, standing_tokens
 from seqmatch.jobs.loaded_policies import LoadedPolicies
 from seqmatch.jobs.task_types import ActionCell, GenerateChunk, GenerateRequest
 from seqmatch.policy import Policy

@@ -1,7 +1,7 @@
 """What the lens found, as the pages and the command line read it."""
 
+from seqmatch.decoding.generation import Rollout
 from seqmatch.divergences import DIVERGENCES
-from seqmatch.generation import Rollout
 from seqmatch.jobs.lens_types import (
     Between,
     CalibrationRow,

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from seqmatch.batches import held_out_rows, training_rows
 from seqmatch.config import RunConfig
+from seqmatch.decoding.generation import Rollout
 from seqmatch.discriminators import Discriminator
 from seqmatch.discriminators.files import load_discriminator
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.evaluation import cut_demonstrations, sample_to
-from seqmatch.generation import Rollout
 from seqmatch.ingest import read_frozen
 from seqmatch.jobs.answering import Stopped, Write
 from seqmatch.jobs.lens_reports import measured_of, scored_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqmatch.action_space import ActionSpace
-from seqmatch.generation import Rollout, standing_tokens
+from seqmatch.decoding.generation import Rollout, standing_tokens
 from seqmatch.text import answer_text
 from seqmatch.types import TokenizedDemonstration
 

@@ -11,8 +11,8 @@ import torch
 
 from scripts.check_export import answers_alone, card_code, num_equal, our_answers
 from seqmatch.config import AdapterConfig, DataConfig, DecodingConfig, RunConfig
+from seqmatch.decoding.generation import UniformSource, generate
 from seqmatch.export import export_run
-from seqmatch.generation import UniformSource, generate
 from seqmatch.objectives import SequenceMatchConfig
 from seqmatch.policy import Policy, load_policy
 from seqmatch.scratch_model import byte_tokenizer

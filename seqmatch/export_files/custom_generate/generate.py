@@ -24,10 +24,10 @@ from safetensors.torch import load_file
 from transformers import DynamicCache, MinPLogitsWarper, TopKLogitsWarper
 from transformers.utils import ModelOutput, cached_file
 
+from seqmatch.decoding.sampling import choose_by_uniform
+from seqmatch.decoding.uniforms import UniformSource
 from seqmatch.export_files.custom_generate.settings import Settings, read_settings
-from seqmatch.sampling import choose_by_uniform
 from seqmatch.soft_q.transform import transform_of
-from seqmatch.uniforms import UniformSource
 
 NO_ACTION = -1
 """Fills `actions` behind the end of a row."""

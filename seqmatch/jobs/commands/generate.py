@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from seqmatch.config import DecodingConfig
 from seqmatch.config_flags import settings_given, validation_message
-from seqmatch.generation import UniformSource, generate, to_trace
+from seqmatch.decoding.generation import UniformSource, generate, to_trace
 from seqmatch.jobs.commands.policies import base_policy, run_policy
 from seqmatch.jobs.commands.store_access import CommandError, find_run, opened_store
 from seqmatch.policy import Policy

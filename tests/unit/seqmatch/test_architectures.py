@@ -9,8 +9,8 @@ import torch
 
 from seqmatch.architectures import check_architecture, position_limit
 from seqmatch.config import AdapterConfig
+from seqmatch.decoding.live_prefixes import LivePrefixes
 from seqmatch.errors import ModelLoadError
-from seqmatch.kv_cache import LivePrefixes
 from seqmatch.objectives import SequenceMatchConfig, SFTConfig
 from seqmatch.objectives.dispatch import objective_loss
 from seqmatch.policy import Policy, load_policy, load_saved_policy, save_policy
@@ -127,7 +127,8 @@ def check_decoded(policy: Policy) -> None:
     rng = np.random.default_rng(0)
     texts: list[tuple[int, ...]] = [(1, 2, 3), (4,), (5, 6, 7, 8, 9, 1)]
     room = min(policy.max_positions or 24, 24) - 6
-    states = LivePrefixes(policy, texts, room)
+    states = LivePrefixes(policy, num_rows=3, longest_prompt=6, max_depth=room)
+    states.add(texts)
     floors = np.array([len(text) for text in texts])
     every_row = np.arange(3)
     for push in range(room + 4):

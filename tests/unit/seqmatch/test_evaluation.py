@@ -9,6 +9,7 @@ import torch
 
 from seqmatch.action_space import ActionSpace
 from seqmatch.config import EvaluationConfig
+from seqmatch.decoding.generation import Rollout
 from seqmatch.divergence_estimate import OccupancySample, best_coefficients, bound_at
 from seqmatch.evaluation import (
     HeldOutRows,
@@ -16,7 +17,6 @@ from seqmatch.evaluation import (
     likelihood_metrics,
     rollout_metrics,
 )
-from seqmatch.generation import Rollout
 from seqmatch.gradients import accumulate_gradients
 from seqmatch.metrics import METRICS
 from seqmatch.objectives import SequenceMatchConfig, SFTConfig

@@ -20,12 +20,12 @@ from transformers import (
 )
 
 from seqmatch.config import DecodingConfig
+from seqmatch.decoding.generation import UniformSource, standing_tokens
+from seqmatch.decoding.generation import generate as our_generate
+from seqmatch.decoding.sampling import choose_by_uniform
 from seqmatch.export_files.custom_generate.generate import NO_ACTION, BackspaceOutput, generate
 from seqmatch.exported_decoder import decoder_sources, write_decoder
-from seqmatch.generation import UniformSource, standing_tokens
-from seqmatch.generation import generate as our_generate
 from seqmatch.policy import Policy, save_policy
-from seqmatch.sampling import choose_by_uniform
 from tests.architectures import tiny_model
 from tests.tiny_models import policy_of, row_of, tiny_gpt2, tiny_llama
 

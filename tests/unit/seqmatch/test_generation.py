@@ -8,8 +8,9 @@ import torch
 from scipy import stats
 
 from seqmatch.config import DecodingConfig
+from seqmatch.decoding.generation import Rollout, UniformSource, generate, standing_tokens, to_trace
+from seqmatch.decoding.live_prefixes import LivePrefixes
 from seqmatch.errors import DemonstrationError, DivergedError
-from seqmatch.generation import Rollout, UniformSource, generate, standing_tokens, to_trace
 from seqmatch.policy import Policy
 from tests.oracles.backspace_law import output_law
 from tests.tiny_models import policy_of, row_of, tiny_gpt2, tiny_llama
@@ -222,9 +223,48 @@ def test_rows_wait_where_the_cache_would_be_too_large(monkeypatch: pytest.Monkey
     policy = policy_of(tiny_llama())
     decoding = DecodingConfig(max_new_tokens=12, max_actions=48)
     at_once = generate(policy, PROMPTS, decoding, backspace=True, uniforms=UniformSource(2))
-    monkeypatch.setattr("seqmatch.generation.CACHE_BYTES", 1)
+    monkeypatch.setattr("seqmatch.decoding.generation.ROWS_BYTES", 1)
     one_by_one = generate(policy, PROMPTS, decoding, backspace=True, uniforms=UniformSource(2))
     assert one_by_one == at_once
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 7, 32])
+def test_rows_that_end_make_room(
+    policy: Policy, num_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts that wait are read into freed rows; the naive oracle knows nothing of rows."""
+    prompts = PROMPTS * 8
+    room = max(map(len, prompts)) + 12 + 1
+    monkeypatch.setattr("seqmatch.decoding.generation._row_bytes", lambda *_: room)
+    monkeypatch.setattr("seqmatch.decoding.generation.ROWS_BYTES", room * num_rows)
+    largest = 0
+    add = LivePrefixes.add
+
+    def counting(states: LivePrefixes, fresh: list[tuple[int, ...]]) -> np.ndarray:
+        nonlocal largest
+        rows = add(states, fresh)
+        largest = max(largest, states.num_rows)
+        return rows
+
+    monkeypatch.setattr(LivePrefixes, "add", counting)
+    decoding = DecodingConfig(max_new_tokens=12, max_actions=48)
+    found = generate(policy, prompts, decoding, backspace=True, uniforms=UniformSource(4))
+    expected = [
+        recomputing_decoder(policy, row, prompt, decoding, 4) for row, prompt in enumerate(prompts)
+    ]
+    assert [rollout.actions for rollout in found] == expected
+    assert largest <= num_rows
+
+
+def test_prompts_of_very_different_lengths_are_not_padded_together() -> None:
+    policy = policy_of(tiny_llama())
+    prompts = [(1,) * length for length in (1, 30, 2, 50, 3)]
+    decoding = DecodingConfig(max_new_tokens=6, max_actions=30)
+    found = generate(policy, prompts, decoding, backspace=True, uniforms=UniformSource(1))
+    expected = [
+        recomputing_decoder(policy, row, prompt, decoding, 1) for row, prompt in enumerate(prompts)
+    ]
+    assert [rollout.actions for rollout in found] == expected
 
 
 def test_a_diverged_policy_is_told_apart() -> None:

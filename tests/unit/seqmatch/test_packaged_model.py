@@ -10,8 +10,8 @@ import torch
 
 from seqmatch import packaged_model
 from seqmatch.config import AdapterConfig, DecodingConfig
+from seqmatch.decoding.generation import UniformSource, generate, to_trace
 from seqmatch.errors import ModelLoadError
-from seqmatch.generation import UniformSource, generate, to_trace
 from seqmatch.policy import load_policy
 from seqmatch.single_pass import build_batch
 from seqmatch.text import render_prompt

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from seqmatch.generation import Rollout
+from seqmatch.decoding.generation import Rollout
 from seqmatch.objectives import RolloutConfig
 from seqmatch.replay_buffer import ReplayBuffer
 from seqmatch.rollouts import sample_rollouts, to_trajectory

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import stats
 
-from seqmatch.sampling import choose_by_uniform
-from seqmatch.uniforms import UniformSource
+from seqmatch.decoding.sampling import choose_by_uniform
+from seqmatch.decoding.uniforms import UniformSource
 
 
 def test_numbers_are_a_function_of_seed_row_and_index() -> None:

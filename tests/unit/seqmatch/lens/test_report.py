@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from seqmatch.decoding.generation import Rollout
 from seqmatch.errors import ConfigError
-from seqmatch.generation import Rollout
 from seqmatch.lens import (
     Answer,
     answer_of_demonstration,

@@ -1,0 +1,251 @@
+"""Reading tokens with the weights of a Llama-like model, merged and fused for decoding.
+
+One token of a small model is mostly the cost of calling operations, and an unmerged adapter adds
+two products to each linear layer. So the adapter is added to copies of the weights, query, key and
+value are one product, gate and up another; heads are rotated in place as complex numbers, and the
+queries that share a key are rows of one attention problem, so that keys are never repeated.
+
+For rotating in place the features of queries and keys are reordered, pairs side by side instead of
+half and half: both by the same order, which leaves their products as they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from seqmatch.policy import Policy
+
+_MODELS = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
+_DTYPES = {torch.float32, torch.float64}
+"""Those that have complex numbers."""
+COPY_BYTES = 4 << 30
+"""Most that the copies of the weights may take; a larger model decodes by its own modules."""
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A linear layer."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One block. Norms are the weights of root-mean-square norms."""
+
+    norm_before_attention: Tensor
+    qkv: _Product
+    """Queries, keys and values, head after head."""
+    head_norms: Tensor | None
+    """[query and key heads, head_dim]: where queries and keys are normalised."""
+    out: _Product
+    norm_before_mlp: Tensor
+    gate_up: _Product
+    down: _Product
+
+
+def can_fuse(policy: "Policy") -> bool:
+    """Tells whether a policy's model is one that `FusedReader` computes."""
+    config = policy.lm_config
+    transformer = policy.transformer
+    if type(transformer).__name__.removeprefix("FSDP") not in _MODELS:
+        return False
+    if config.hidden_act != "silu" or policy.dtype not in _DTYPES:
+        return False
+    linears = [each for layer in transformer.layers for each in _linears(layer)]
+    if not all(_is_known(each) for each in linears):
+        return False
+    return bool(sum(_plain(each).weight.nbytes for each in linears) <= COPY_BYTES)
+
+
+class FusedReader:
+    """Hidden states by fused copies of the weights; see `live_prefixes.Reader`."""
+
+    def __init__(self, policy: "Policy", num_rows: int, capacity: int) -> None:
+        """Copies the weights as they are now, adapters merged."""
+        config, transformer = policy.lm_config, policy.transformer
+        self._num_heads = config.num_attention_heads
+        self._num_keys = getattr(config, "num_key_value_heads", None) or self._num_heads
+        self._width = (
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        )
+        self._eps = config.rms_norm_eps
+        self._embedding: Tensor = transformer.embed_tokens.weight
+        self._last_norm = transformer.norm.weight
+        with torch.no_grad():
+            self._layers = [self._fused(layer) for layer in transformer.layers]
+            self._rotations = _rotations(transformer.rotary_emb, policy, capacity)
+        self._num_rows, self._capacity = num_rows, capacity
+        # Keys and values of a token side by side, so that both are written at once.
+        kept = 2 * self._num_keys * self._width
+        self._cache = [self._embedding.new_zeros(num_rows * capacity, kept) for _ in self._layers]
+
+    @torch.no_grad()
+    def prefill(
+        self, first: int, ids: "Int[Tensor, 'row slot']", last: "Int[Tensor, ' row']"
+    ) -> "Float[Tensor, 'row hidden']":
+        """Reads right-padded prompts; what padding wrote is overwritten before it can be seen."""
+        num_rows, length = ids.shape
+        group = self._num_heads // self._num_keys
+
+        def attend(number: int, heads: Tensor) -> Tensor:
+            by_row = heads.view(num_rows, length, -1, self._width).transpose(1, 2)
+            queries, kept = by_row[:, : self._num_heads], by_row[:, self._num_heads :]
+            self._by_row(number)[first : first + num_rows, :length] = kept.transpose(1, 2).flatten(
+                2
+            )
+            keys, values = kept.repeat_interleave(group, dim=1).chunk(2, dim=1)
+            found = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+            return found.transpose(1, 2).reshape(num_rows * length, -1)
+
+        rotations = self._rotations[:length].repeat(num_rows, 1, 1)
+        x = self._run(ids.flatten(), rotations, attend)
+        at = torch.arange(num_rows, device=ids.device) * length + last
+        return self._normed(x[at], self._last_norm)
+
+    @torch.no_grad()
+    def step(
+        self,
+        ids: "Int[Tensor, ' row']",
+        slots: "Int[Tensor, ' row']",
+        positions: "Int[Tensor, ' row']",
+        mask: "Float[Tensor, 'row 1 1 slot']",
+    ) -> "Float[Tensor, 'row hidden']":
+        """Reads one token of each of the first rows."""
+        num_rows, length = len(ids), mask.shape[-1]
+        at = torch.arange(num_rows, device=ids.device) * self._capacity + slots
+        keys_first = self._num_heads * self._width
+        shape = (num_rows, length, 2, self._num_keys, self._width)
+
+        def attend(number: int, heads: Tensor) -> Tensor:
+            flat = heads.flatten(1)
+            self._cache[number].index_copy_(0, at, flat[:, keys_first:])
+            kept = self._by_row(number)[:num_rows, :length].view(shape)
+            queries = flat[:, :keys_first].view(num_rows, self._num_keys, -1, self._width)
+            found = functional.scaled_dot_product_attention(
+                queries, kept[:, :, 0].transpose(1, 2), kept[:, :, 1].transpose(1, 2), mask
+            )
+            return found.reshape(num_rows, keys_first)
+
+        x = self._run(ids, self._rotations[positions], attend)
+        return self._normed(x, self._last_norm)
+
+    def move(self, sources: "Int[Tensor, ' moved']", targets: "Int[Tensor, ' moved']") -> None:
+        """Copies what rows hold to other rows."""
+        for number in range(len(self._layers)):
+            rows = self._by_row(number)
+            rows[targets] = rows[sources]
+
+    def _run(
+        self, ids: Tensor, rotations: Tensor, attend: Callable[[int, Tensor], Tensor]
+    ) -> Tensor:
+        """The blocks over some tokens; `attend` has the layer and its heads, already rotated."""
+        x = functional.embedding(ids, self._embedding)
+        for number, layer in enumerate(self._layers):
+            qkv = layer.qkv(self._normed(x, layer.norm_before_attention))
+            heads = qkv.view(len(ids), -1, self._width)
+            self._rotate(heads[:, : self._num_heads + self._num_keys], layer, rotations)
+            x = x + layer.out(attend(number, heads))
+            gate, up = layer.gate_up(self._normed(x, layer.norm_before_mlp)).chunk(2, dim=-1)
+            x = x + layer.down(functional.silu(gate).mul_(up))
+        return x
+
+    def _rotate(self, heads: Tensor, layer: _Layer, rotations: Tensor) -> None:
+        if layer.head_norms is not None:
+            heads.copy_(self._normed(heads, None) * layer.head_norms)
+        torch.view_as_complex(heads.view(*heads.shape[:-1], -1, 2)).mul_(rotations)
+
+    def _normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        normed: Tensor = torch.rms_norm(x, x.shape[-1:], weight, self._eps)
+        return normed
+
+    def _by_row(self, number: int) -> Tensor:
+        return self._cache[number].view(self._num_rows, self._capacity, -1)
+
+    def _fused(self, layer: Any) -> _Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        pairs = self._width // 2
+        order = torch.arange(self._width).view(2, pairs).T.flatten()
+
+        def in_pairs(part: Tensor) -> Tensor:
+            return part.view(-1, self._width, *part.shape[1:])[:, order].flatten(0, 1)
+
+        queries, keys = _merged(attention.q_proj), _merged(attention.k_proj)
+        queries, keys = (
+            _Product(in_pairs(each.weight), None if each.bias is None else in_pairs(each.bias))
+            for each in (queries, keys)
+        )
+        norms = None
+        if hasattr(attention, "q_norm"):
+            norms = torch.cat(
+                [
+                    attention.q_norm.weight[order].expand(self._num_heads, -1),
+                    attention.k_norm.weight[order].expand(self._num_keys, -1),
+                ]
+            )
+        return _Layer(
+            layer.input_layernorm.weight,
+            _stacked(queries, keys, _merged(attention.v_proj)),
+            norms,
+            _merged(attention.o_proj),
+            layer.post_attention_layernorm.weight,
+            _stacked(_merged(mlp.gate_proj), _merged(mlp.up_proj)),
+            _merged(mlp.down_proj),
+        )
+
+
+def _linears(layer: Any) -> list[nn.Module]:
+    attention, mlp = layer.self_attn, layer.mlp
+    names = ("q_proj", "k_proj", "v_proj", "o_proj")
+    return [getattr(attention, name) for name in names] + [
+        getattr(mlp, name) for name in ("gate_proj", "up_proj", "down_proj")
+    ]
+
+
+def _is_known(linear: nn.Module) -> bool:
+    """Whether it is a plain linear layer, or one with plain adapters; whole, not a shard."""
+    if isinstance(linear, LoraLinear) and not linear.lora_variant:
+        return type(linear.get_base_layer()) is nn.Linear
+    return type(linear) is nn.Linear and type(linear.weight) is nn.Parameter
+
+
+def _plain(linear: Any) -> nn.Linear:
+    base: nn.Linear = linear.get_base_layer() if isinstance(linear, LoraLinear) else linear
+    return base
+
+
+def _merged(linear: Any) -> _Product:
+    """A layer with its adapters added."""
+    plain = _plain(linear)
+    weight: Tensor = plain.weight
+    if isinstance(linear, LoraLinear) and not linear.merged and not linear.disable_adapters:
+        for name in linear.active_adapters:
+            weight = weight + linear.get_delta_weight(name)
+    return _Product(weight.detach(), plain.bias)
+
+
+def _stacked(*products: _Product) -> _Product:
+    biases = [each.bias for each in products if each.bias is not None]
+    bias = torch.cat(biases) if len(biases) == len(products) else None
+    return _Product(torch.cat([each.weight for each in products]), bias)
+
+
+def _rotations(rotary: Any, policy: "Policy", capacity: int) -> Tensor:
+    """[position, 1, pair] complex: what a head's pairs of features are multiplied with."""
+    limit = policy.max_positions or capacity
+    positions = torch.arange(capacity, device=policy.device).clamp(max=limit - 1)
+    cos, sin = rotary(policy.head_weight.detach()[:1], positions[None])
+    half = cos.shape[-1] // 2
+    return torch.complex(cos[0, :, :half], sin[0, :, :half])[:, None]
