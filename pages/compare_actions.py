@@ -300,5 +300,6 @@ def _decoding(settings: Sequence[Value]) -> DecodingConfig:
         problem = error.errors()[0]
         item = fields[str(problem["loc"][0])]
         raise ConfigError(
-            f"{item.title}: {problem['input']} is not allowed; allowed: {allowed(item)}"
+            f"{item.title}: {problem['input']} is not allowed; allowed: "
+            f"{allowed(item) or problem['msg'].removeprefix('Value error, ')}"
         ) from error

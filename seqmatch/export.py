@@ -156,7 +156,8 @@ print(tokenizer.batch_decode(answers, skip_special_tokens=True))"""
 _DECODER_NOTE = f"""\
 `trust_remote_code=True` lets transformers run `FOLDER/{DECODER}/generate.py`, which decodes with \
 backspace where the policy has it; look at it first. It takes `seed`, `temperature` (default 1; 0 \
-takes the likeliest action), `top_k`, `min_p`, `top_p`, `max_new_tokens`, `max_actions`, \
+takes the likeliest action), `top_k`, `top_p`, `min_p`, `stop_strings` (with \
+`tokenizer`), `max_new_tokens`, `max_actions`, \
 `backspace` (False decodes without) and `return_dict_in_generate` (True adds the actions and the \
 number of deletions), and refuses what else `generate` knows. The folder `FOLDER` can be moved \
 alone. Without `custom_generate` the same weights answer as any other model, without backspace."""

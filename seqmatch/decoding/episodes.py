@@ -16,6 +16,7 @@ from torch import Tensor
 from seqmatch.config import DecodingConfig
 from seqmatch.decoding.live_prefixes import LivePrefixes
 from seqmatch.decoding.sampling import choose_by_uniform
+from seqmatch.decoding.stop_strings import has_stop_string
 from seqmatch.decoding.uniforms import UniformSource
 from seqmatch.policy import Policy
 
@@ -60,7 +61,9 @@ def sampled(decoding: DecodingConfig, uniforms: UniformSource) -> Choice:
             logits,
             torch.from_numpy(numbers).to(logits.device),
             temperature=decoding.temperature,
+            top_k=decoding.top_k,
             top_p=decoding.top_p,
+            min_p=decoding.min_p,
         )
 
     return choose
@@ -151,7 +154,10 @@ class Episodes:
         episode.actions.append(action)
         if action != self.policy.space.backspace_id:
             episode.stack.append(action)
-            episode.is_finished = action == self.policy.space.eos_id
+            is_stop = action == self.policy.space.eos_id
+            episode.is_finished = is_stop or has_stop_string(
+                self.policy.tokenizer, episode.stack, self.decoding.stops
+            )
             return False
         token = episode.stack.pop()
         # The state above will not come again.

@@ -87,10 +87,10 @@ class FusedReader:
         with torch.no_grad():
             self._layers = [self._fused(layer) for layer in transformer.layers]
             self._rotations = _rotations(transformer.rotary_emb, policy, capacity)
-        self._num_rows, self._capacity = num_rows, capacity
-        # Keys and values of a token side by side, so that both are written at once.
-        kept = 2 * self._num_keys * self._width
-        self._cache = [self._embedding.new_zeros(num_rows * capacity, kept) for _ in self._layers]
+        self._capacity = capacity
+        # Key heads, then value heads; slots of a head side by side, as attention reads them.
+        shape = num_rows, 2 * self._num_keys, capacity, self._width
+        self._cache = [self._embedding.new_zeros(shape) for _ in self._layers]
 
     @torch.no_grad()
     def prefill(
@@ -103,9 +103,7 @@ class FusedReader:
         def attend(number: int, heads: Tensor) -> Tensor:
             by_row = heads.view(num_rows, length, -1, self._width).transpose(1, 2)
             queries, kept = by_row[:, : self._num_heads], by_row[:, self._num_heads :]
-            self._by_row(number)[first : first + num_rows, :length] = kept.transpose(1, 2).flatten(
-                2
-            )
+            self._cache[number][first : first + num_rows, :, :length] = kept
             keys, values = kept.repeat_interleave(group, dim=1).chunk(2, dim=1)
             found = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
             return found.transpose(1, 2).reshape(num_rows * length, -1)
@@ -125,28 +123,27 @@ class FusedReader:
     ) -> "Float[Tensor, 'row hidden']":
         """Reads one token of each of the first rows."""
         num_rows, length = len(ids), mask.shape[-1]
-        at = torch.arange(num_rows, device=ids.device) * self._capacity + slots
-        keys_first = self._num_heads * self._width
-        shape = (num_rows, length, 2, self._num_keys, self._width)
+        num_kept = 2 * self._num_keys
+        heads_before = torch.arange(num_rows * num_kept, device=ids.device).view(num_rows, -1)
+        at = (heads_before * self._capacity + slots[:, None]).flatten()
 
         def attend(number: int, heads: Tensor) -> Tensor:
-            flat = heads.flatten(1)
-            self._cache[number].index_copy_(0, at, flat[:, keys_first:])
-            kept = self._by_row(number)[:num_rows, :length].view(shape)
-            queries = flat[:, :keys_first].view(num_rows, self._num_keys, -1, self._width)
-            found = functional.scaled_dot_product_attention(
-                queries, kept[:, :, 0].transpose(1, 2), kept[:, :, 1].transpose(1, 2), mask
-            )
-            return found.reshape(num_rows, keys_first)
+            queries, kept = heads.tensor_split([self._num_heads], dim=1)
+            cache = self._cache[number]
+            cache.view(-1, self._width).index_copy_(0, at, kept.reshape(-1, self._width))
+            keys, values = cache[:num_rows, :, :length].chunk(2, dim=1)
+            # The queries that share a key are the rows of one problem.
+            queries = queries.reshape(num_rows, self._num_keys, -1, self._width)
+            found = functional.scaled_dot_product_attention(queries, keys, values, mask)
+            return found.reshape(num_rows, -1)
 
         x = self._run(ids, self._rotations[positions], attend)
         return self._normed(x, self._last_norm)
 
     def move(self, sources: "Int[Tensor, ' moved']", targets: "Int[Tensor, ' moved']") -> None:
         """Copies what rows hold to other rows."""
-        for number in range(len(self._layers)):
-            rows = self._by_row(number)
-            rows[targets] = rows[sources]
+        for kept in self._cache:
+            kept[targets] = kept[sources]
 
     def _run(
         self, ids: Tensor, rotations: Tensor, attend: Callable[[int, Tensor], Tensor]
@@ -170,9 +167,6 @@ class FusedReader:
     def _normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
         normed: Tensor = torch.rms_norm(x, x.shape[-1:], weight, self._eps)
         return normed
-
-    def _by_row(self, number: int) -> Tensor:
-        return self._cache[number].view(self._num_rows, self._capacity, -1)
 
     def _fused(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp

@@ -44,7 +44,7 @@ class Rollout:
     prompt_ids: tuple[int, ...]
     actions: tuple[int, ...]
     is_finished: bool
-    """False where a limit ended it before the stop token."""
+    """False where a limit ended it before the stop token or a stop string."""
 
 
 def generate(

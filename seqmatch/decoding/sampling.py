@@ -1,4 +1,7 @@
-"""Choosing an action from logits: by inverse CDF with one uniform number, or the likeliest."""
+"""Choosing an action from logits by inverse CDF with one uniform number.
+
+The law is that of transformers' processors in their order: temperature, top-k, top-p, min-p.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,60 +13,97 @@ from seqmatch.errors import DivergedError
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+_AT_ONCE = 2048
+"""Up to so many actions the sums are taken in one go."""
+_CANDIDATES = 256
+"""The likeliest actions among which the border of top-p is looked for first."""
+
 
 def choose_by_uniform(
     logits: "Float[Tensor, 'state action']",
     uniforms: "Float[Tensor, ' state']",
     *,
     temperature: float = 1.0,
+    top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> "Int[Tensor, ' state']":
     """Returns the action at which the cumulative probability first exceeds the uniform number.
 
-    Two levels, sums of blocks and then within a block, so that no row of the vocabulary is summed
-    up in float64 whole: one random number a row and about 20 times less work than multinomial.
+    Over large vocabularies in two levels, sums of blocks and then within a block, so that no row is
+    summed up in float64 whole: one random number a row and about 20 times less work than
+    multinomial.
 
     Args:
         logits: -inf where an action does not exist; at least one is finite in each row.
         uniforms: In [0, 1), float64.
         temperature: Above 0.
-        top_p: Only the likeliest actions with this total probability can be chosen.
+        top_k: Only the k likeliest actions, and those as likely as the k-th; 0 leaves it out.
+        top_p: Of these, the smallest set with at least this share of their probability; among
+            equally likely actions the lower ids.
+        min_p: Of these, those with at least this times the likeliest one's probability.
 
     Raises:
         DivergedError: A row's logits are not finite.
     """
     scaled = logits.float() / temperature
     weights = (scaled - scaled.amax(dim=1, keepdim=True)).exp()
+    # The likeliest action has the weight 1 from here on, whatever is left out.
+    if 0 < top_k < weights.shape[1]:
+        least = weights.topk(top_k, dim=1).values[:, -1:]
+        weights = weights.masked_fill(weights < least, 0.0)
     if top_p < 1.0:
         weights = _nucleus(weights, top_p)
-    num_actions = weights.shape[1]
-    width = max(16, round(num_actions**0.5))
-    padded = torch.nn.functional.pad(weights, (0, -num_actions % width))
+    if min_p > 0.0:
+        weights = weights.masked_fill(weights < min_p, 0.0)
+    if weights.shape[1] <= _AT_ONCE:
+        cdf = weights.double().cumsum(dim=1)
+        return _first_above(cdf, uniforms[:, None] * _finite(cdf[:, -1:]))[:, 0]
+    return _in_two_levels(weights, uniforms)
+
+
+def _in_two_levels(weights: Tensor, uniforms: Tensor) -> Tensor:
+    width = round(weights.shape[1] ** 0.5)
+    padded = torch.nn.functional.pad(weights, (0, -weights.shape[1] % width))
     blocks = padded.view(len(padded), -1, width)
     block_cdf = blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
-    total = block_cdf[:, -1:]
-    if not bool(torch.isfinite(total).all()):
-        raise DivergedError("the policy's logits are not finite, so no action can be sampled")
-    target = uniforms[:, None] * total
-    block = torch.searchsorted(block_cdf, target, right=True).clamp(max=blocks.shape[1] - 1)
+    target = uniforms[:, None] * _finite(block_cdf[:, -1:])
+    block = _first_above(block_cdf, target)
     below = torch.where(block > 0, block_cdf.gather(1, (block - 1).clamp(min=0)), 0.0)
     inside = blocks.gather(1, block[:, :, None].expand(-1, -1, width))[:, 0]
-    cdf = inside.double().cumsum(dim=1)
-    offset = torch.searchsorted(cdf, target - below, right=True)
-    # Rounding may put the target at the very end: then the last action that has weight is meant.
-    last = _last_positive(inside)
-    chosen: Tensor = (block * width + torch.minimum(offset, last))[:, 0]
+    offset = _first_above(inside.double().cumsum(dim=1), target - below)
+    chosen: Tensor = (block * width + offset)[:, 0]
     return chosen
 
 
-def _last_positive(weights: Tensor) -> Tensor:
-    places = torch.arange(weights.shape[1], device=weights.device)
-    return torch.where(weights > 0, places, 0).amax(dim=1, keepdim=True)
+def _finite(total: Tensor) -> Tensor:
+    if not bool(torch.isfinite(total).all()):
+        raise DivergedError("the policy's logits are not finite, so no action can be sampled")
+    return total
+
+
+def _first_above(cdf: Tensor, target: Tensor) -> Tensor:
+    """Where the sums first exceed the target; it is a place whose own weight is above 0.
+
+    Rounding may put the target at the very end, where none exceeds it: then just below it.
+    """
+    highest = torch.nextafter(cdf[:, -1:], cdf.new_zeros(()))
+    return torch.searchsorted(cdf, torch.minimum(target, highest), right=True)
 
 
 def _nucleus(weights: Tensor, top_p: float) -> Tensor:
     """Weights with 0 at the actions outside the smallest set that has `top_p` of the total."""
-    ordered, places = weights.sort(dim=1, descending=True, stable=True)
-    before = ordered.cumsum(dim=1) - ordered
-    outside = before >= top_p * ordered.sum(dim=1, keepdim=True)
-    return weights.masked_fill(outside.gather(1, places.argsort(dim=1)), 0.0)
+    needed = top_p * weights.sum(dim=1, keepdim=True, dtype=torch.float64)
+    count = _CANDIDATES
+    while True:
+        ordered = weights.topk(min(count, weights.shape[1]), dim=1).values
+        reached = ordered.double().cumsum(dim=1)
+        if count >= weights.shape[1] or bool((reached[:, -1:] >= needed).all()):
+            break
+        count *= 16
+    num_kept = (reached - ordered < needed).sum(dim=1, keepdim=True)
+    least = ordered.gather(1, num_kept - 1)
+    num_above = (ordered > least).sum(dim=1, keepdim=True)
+    is_least = weights == least
+    is_kept = (weights > least) | (is_least & (is_least.cumsum(dim=1) <= num_kept - num_above))
+    return weights.masked_fill(~is_kept, 0.0)

@@ -25,6 +25,7 @@ DECODER = (
     "generate.py",
     "sampling.py",
     "settings.py",
+    "stop_strings.py",
     "transform.py",
     "uniforms.py",
 )

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import DynamicCache, MinPLogitsWarper, TopKLogitsWarper
+from transformers import DynamicCache
 from transformers.utils import ModelOutput, cached_file
 
 from seqmatch.decoding.sampling import choose_by_uniform
+from seqmatch.decoding.stop_strings import has_stop_string
 from seqmatch.decoding.uniforms import UniformSource
 from seqmatch.export_files.custom_generate.settings import Settings, read_settings
 from seqmatch.soft_q.transform import transform_of
@@ -116,6 +117,8 @@ class Episode:
     """Where in the cache they are; the last token has no slot before it is read."""
     states: list[torch.Tensor] = field(default_factory=list)
     """The last hidden state at depths 0, 1, ... above the prompt."""
+    is_finished: bool = False
+    """True after the stop token or a stop string."""
     taken_back: list[set[int]] = field(default_factory=list)
     """The tokens that were taken back at each of these depths."""
 
@@ -162,9 +165,8 @@ class Decoder:
             self._read_last_tokens(going, mask)
 
     def _has_ended(self, episode: Episode) -> bool:
-        is_stopped = episode.tokens[-1:] == [self.exported.stop_id]
         is_full = len(episode.tokens) >= episode.limit
-        return is_stopped or is_full or len(episode.actions) >= self.settings.max_actions
+        return episode.is_finished or is_full or len(episode.actions) >= self.settings.max_actions
 
     def _act(self, waiting: list[Episode]) -> None:
         """Lets each row act until it pushes a token or has no budget; needs no forward pass."""
@@ -175,6 +177,9 @@ class Decoder:
                     episode.take_back()
                 else:
                     episode.tokens.append(action)
+                    episode.is_finished = action == self.exported.stop_id or has_stop_string(
+                        self.settings.tokenizer, episode.tokens, self.settings.stops
+                    )
             popped = [one for one in waiting if one.actions[-1] == self.backspace_id]
             waiting = [one for one in popped if not self._has_ended(one)]
 
@@ -188,9 +193,12 @@ class Decoder:
         rows = np.array([one.row for one in waiting])
         numbers = self.uniforms.draw(rows, np.array([len(one.actions) for one in waiting]))
         chosen = choose_by_uniform(
-            self._restricted(logits),
+            logits,
             torch.from_numpy(numbers).to(logits.device),
+            temperature=self.settings.temperature,
+            top_k=self.settings.top_k,
             top_p=self.settings.top_p,
+            min_p=self.settings.min_p,
         )
         return chosen.tolist()
 
@@ -207,14 +215,6 @@ class Decoder:
         score = self.transform.of(states @ self.row.to(states))
         score = score.masked_fill(~torch.tensor(may_delete, device=score.device), -torch.inf)
         return torch.cat([logits, score[:, None]], dim=1)
-
-    def _restricted(self, logits: torch.Tensor) -> torch.Tensor:
-        scores = logits.float() / self.settings.temperature
-        if self.settings.top_k:
-            scores = TopKLogitsWarper(self.settings.top_k)(None, scores)
-        if self.settings.min_p:
-            scores = MinPLogitsWarper(self.settings.min_p)(None, scores)
-        return scores
 
     def _read_prompts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[Episode]:
         causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()

@@ -21,11 +21,15 @@ class Settings:
     do_sample: bool | None = None
     """False is temperature 0."""
     top_k: int = 0
-    """Only the k likeliest actions, then min_p, then top_p; 0 leaves it out."""
-    min_p: float = 0.0
-    """Only actions with at least this times the likeliest one's probability."""
+    """Only the k likeliest actions, then top_p, then min_p; 0 leaves it out."""
     top_p: float = 1.0
-    """Only the likeliest actions with this total probability."""
+    """Of these, only the likeliest with this total probability."""
+    min_p: float = 0.0
+    """Of these, only those with at least this times the likeliest one's probability."""
+    stop_strings: str | list[str] | None = None
+    """An answer ends once it contains one of these texts, which stay in it; needs `tokenizer`."""
+    tokenizer: Any = None
+    """The policy's; read for `stop_strings` alone."""
     seed: int = 0
     """The action at index n of row i is chosen with a random number of (seed, i, n) alone."""
     backspace: bool | None = None
@@ -52,8 +56,16 @@ class Settings:
                 raise ValueError(f"{name} is {value}; allowed: {limit}")
         if self.top_p == 0:
             raise ValueError("top_p is 0; allowed: above 0, to 1")
+        if self.stops and self.tokenizer is None:
+            raise ValueError("stop_strings needs the tokenizer: generate(..., tokenizer=tokenizer)")
         if self.do_sample and self.temperature == 0:
             raise ValueError("do_sample is True and temperature 0; leave one of them out")
+
+    @property
+    def stops(self) -> list[str]:
+        """The texts that end an answer."""
+        stops = [self.stop_strings] if isinstance(self.stop_strings, str) else self.stop_strings
+        return [stop for stop in stops or () if stop]
 
     @property
     def is_greedy(self) -> bool:

@@ -99,6 +99,7 @@ def folder(policy: Policy, tmp_path: Path) -> str:
         {"max_new_tokens": 5, "max_actions": 11, "temperature": 1.7},
         {"max_new_tokens": 8, "max_actions": 3, "seed": 4},
         {"max_new_tokens": 12, "max_actions": 60, "top_p": 0.7, "seed": 2**31 - 1},
+        {"max_new_tokens": 12, "max_actions": 60, "top_k": 9, "top_p": 0.98, "min_p": 0.01},
         {"max_new_tokens": 12, "max_actions": 60, "temperature": 0.0},
         {"max_new_tokens": 80, "max_actions": 90, "temperature": 0.6},  # 64 positions are read
     ],
@@ -206,6 +207,30 @@ def test_restrictions_follow_the_law(
     shares = torch.bincount(found[:, -1], minlength=11) / 4000
     error = (expected * (1 - expected) / 4000).sqrt()
     assert ((shares - expected).abs() <= 4.5 * error).all()
+
+
+def test_stop_strings_end_an_answer_where_ours_does(tmp_path: Path) -> None:
+    policy = policy_of(tiny_llama(vocab_size=259), likes_backspace=2.0)
+    folder = exported(policy, tmp_path / "policy")
+    limits: dict[str, Any] = {"max_new_tokens": 30, "max_actions": 120, "temperature": 2.0}
+    decoding = DecodingConfig(**limits, stop_strings="a|b|c|d|e")
+    ours = our_generate(policy, PROMPTS, decoding, backspace=True, uniforms=UniformSource(0))
+    stops = {"stop_strings": ["a", "b", "c", "d", "e"], "tokenizer": policy.tokenizer}
+
+    found = generate(
+        policy.lm,
+        **padded(PROMPTS, "left"),
+        policy_folder=folder,
+        return_dict_in_generate=True,
+        **limits,
+        **stops,
+    )
+
+    assert isinstance(found, BackspaceOutput)
+    assert actions_of(found) == [rollout.actions for rollout in ours]
+    assert any(chr(rollout.actions[-1]) in "abcde" for rollout in ours if rollout.is_finished)
+    with pytest.raises(ValueError, match="stop_strings needs the tokenizer"):
+        generate(policy.lm, **padded(PROMPTS, "left"), policy_folder=folder, stop_strings="a")
 
 
 def test_a_generation_config_is_read_and_named_arguments_go_over_it(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from seqmatch.decoding.sampling import choose_by_uniform
 from seqmatch.decoding.uniforms import UniformSource
@@ -64,3 +65,89 @@ def test_top_p_keeps_the_smallest_sufficient_set() -> None:
     for top_p, kept in [(0.4, {1}), (0.6, {1, 3}), (0.8, {1, 2, 3}), (1.0, {0, 1, 2, 3})]:
         chosen = choose_by_uniform(logits.repeat(50, 1), numbers, top_p=top_p)
         assert set(chosen.tolist()) == kept
+
+
+def kept(logits: torch.Tensor, **restrictions: float) -> list[set[int]]:
+    """The actions of each row that some number chooses."""
+    numbers = torch.linspace(0.0, 1.0 - 2.0**-53, 4001, dtype=torch.float64)
+    rows = []
+    for row in logits:
+        chosen = choose_by_uniform(row.expand(len(numbers), -1), numbers, **restrictions)  # type: ignore[arg-type]
+        rows.append(set(chosen.tolist()))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "restrictions",
+    [
+        {"top_k": 3},
+        {"top_p": 0.6},
+        {"min_p": 0.2},
+        {"top_k": 6, "top_p": 0.7},
+        {"top_p": 0.9, "min_p": 0.15},
+        {"top_k": 5, "top_p": 0.95, "min_p": 0.1, "temperature": 1.7},
+        {"top_k": 1000},
+    ],
+)
+def test_restrictions_are_those_of_transformers_in_its_order(
+    restrictions: dict[str, float],
+) -> None:
+    logits = torch.tensor(np.random.default_rng(1).normal(size=(30, 12)), dtype=torch.float32)
+    scores = logits / restrictions.get("temperature", 1.0)
+    ids = torch.zeros(len(logits), 1, dtype=torch.long)
+    if "top_k" in restrictions:
+        scores = TopKLogitsWarper(int(restrictions["top_k"]))(ids, scores)
+    if "top_p" in restrictions:
+        scores = TopPLogitsWarper(restrictions["top_p"])(ids, scores)
+    if "min_p" in restrictions:
+        scores = MinPLogitsWarper(restrictions["min_p"])(ids, scores)
+    expected = [set(torch.isfinite(row).nonzero()[:, 0].tolist()) for row in scores]
+    assert kept(logits, **restrictions) == expected
+    # And what is left keeps its proportions.
+    numbers = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
+    chosen = choose_by_uniform(logits[:1].expand(1000, -1), numbers, **restrictions)  # type: ignore[arg-type]
+    shares = torch.bincount(chosen, minlength=12) / 1000
+    torch.testing.assert_close(shares, scores[0].softmax(0), atol=2e-3, rtol=0.0)
+
+
+def nucleus_by_sorting(weights: np.ndarray, top_p: float) -> set[int]:
+    """In float64: the likeliest first, of equal ones the lower id first."""
+    order = sorted(range(len(weights)), key=lambda action: (-weights[action], action))
+    total, reached, chosen = top_p * weights.sum(), 0.0, set()
+    for action in order:
+        if reached >= total:
+            break
+        chosen.add(action)
+        reached += weights[action]
+    return chosen
+
+
+@pytest.mark.parametrize("num_actions", [7, 900, 6000])
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.93])
+@pytest.mark.parametrize("levels", [3, 40, 10**9])
+def test_top_p_is_the_sorted_one_with_ties_and_far_borders(
+    num_actions: int, top_p: float, levels: int
+) -> None:
+    """Weights of few levels tie; of 6,000 flat ones the border is far beyond the first 256."""
+    rng = np.random.default_rng(num_actions)
+    weights = (rng.integers(0, levels, size=(3, num_actions)) + 1) / (levels + 1)
+    weights[:, 0] = 1.0
+    single = torch.tensor(weights, dtype=torch.float32).log()
+    exact = (single - single.amax(dim=1, keepdim=True)).exp().double().numpy()
+    for row, logits in enumerate(single):
+        wanted = nucleus_by_sorting(exact[row], top_p)
+        # The middle of each action's interval chooses it, if it is in the nucleus.
+        inside = np.where(np.isin(np.arange(num_actions), sorted(wanted)), exact[row], 0.0)
+        ends = inside.cumsum() / inside.sum()
+        middles = torch.tensor(ends - inside / inside.sum() / 2)[sorted(wanted)]
+        found = choose_by_uniform(logits.expand(len(middles), -1), middles, top_p=top_p)
+        assert found.tolist() == sorted(wanted)
+
+
+def test_one_level_and_two_choose_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    logits = torch.tensor(rng.normal(size=(400, 1500)) * 4, dtype=torch.float32)
+    numbers = torch.tensor(rng.random(400))
+    at_once = choose_by_uniform(logits, numbers)
+    monkeypatch.setattr("seqmatch.decoding.sampling._AT_ONCE", 1)
+    assert torch.equal(choose_by_uniform(logits, numbers), at_once)
