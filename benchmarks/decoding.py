@@ -1,8 +1,8 @@
 """Decoding with backspace beside transformers' `generate`, and what a deletion costs.
 
-`python -m benchmarks.decoding`: rows 7, 8, 9 and 11 of the table. Actions are those of a tape, drawn
-once, so that every variant appends equally many tokens; ours still samples at each of them, as
-`generate` does, and the tape then overrules. SmolLM2 is measured where `make model` has prepared it.
+`python -m benchmarks.decoding`: rows 7, 8, 9 and 11 of the table. Actions are those of a tape, so
+that every variant appends equally many tokens; ours still samples at each of them, as `generate`
+does, and the tape then overrules. SmolLM2 is measured where `make model` has prepared it.
 """
 
 import argparse
@@ -136,7 +136,7 @@ def afresh(policy: Policy, texts: Sequence[tuple[int, ...]]) -> Tensor:
     """The logits in the states of some texts, each by a forward pass of its own."""
     with torch.no_grad():
         hidden = torch.stack([policy.hidden_states(torch.tensor([text]))[0, -1] for text in texts])
-        return policy.step_logits(hidden, torch.ones(len(texts), dtype=torch.bool))
+        return policy.step_logits(hidden, True)
 
 
 def share_of_equal_answers(case: Case) -> float:
@@ -207,7 +207,7 @@ def exactness(case: Case) -> Figure:
 
 
 def cost_of_adapter(with_adapter: Case, without: Case, rounds: int) -> Figure:
-    """Row 11; an untrained adapter, whose products with the weights cost what a trained one's do."""
+    """Row 11; an untrained adapter, whose products cost what a trained one's do."""
     tapes = without.tapes(0.0)
     timed: dict[str, Callable[[], object]] = {
         "base": lambda: without.decode(tapes),
@@ -249,8 +249,9 @@ def figures() -> Iterator[Figure]:
     large = Case("SmolLM2-135M, 8 rows", base, 8, 16, 16)
     yield beside_transformers(large, 1.0, 0.1, rounds=5)
     yield cost_of_deletions(large, rounds=5)
-    pair = [Case("SmolLM2-135M, 1 row of 128", each, 1, 16, 128) for each in (adapted, base)]
-    yield cost_of_adapter(*pair, rounds=5)
+    words = "SmolLM2-135M, 1 row of 128"
+    with_adapter, without = (Case(words, each, 1, 16, 128) for each in (adapted, base))
+    yield cost_of_adapter(with_adapter, without, rounds=5)
 
 
 def _smollm2(kind: str, backspace: bool) -> Policy:

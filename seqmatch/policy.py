@@ -209,18 +209,20 @@ class Policy(nn.Module):
     def step_logits(
         self,
         hidden: "Float[Tensor, 'state hidden']",
-        can_delete: "Bool[Tensor, ' state'] | None" = None,
+        can_delete: "Bool[Tensor, ' state'] | bool" = False,
     ) -> "Float[Tensor, 'state action']":
         """Returns the logits over actions of some states; -inf for backspace where it is banned.
 
-        Without a backspace row, or with `can_delete` None, only tokens are actions.
+        Without a backspace row, or with `can_delete` False, only tokens are actions; with True
+        backspace is one everywhere.
         """
         transform = self.head.transform
         logits = transform.of(self.head(hidden))
-        if self.backspace_row is None or can_delete is None:
+        if self.backspace_row is None or can_delete is False:
             return logits
         backspace = transform.of(hidden @ self.backspace_row)
-        backspace = backspace.masked_fill(~can_delete, -torch.inf)
+        if can_delete is not True:
+            backspace = backspace.masked_fill(~can_delete, -torch.inf)
         return torch.cat([logits, backspace[:, None]], dim=1)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:

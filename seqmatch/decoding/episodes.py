@@ -169,8 +169,9 @@ class Episodes:
         episodes = [self.rows[row] for row in rows.tolist()]
         logits = self.states.logits(rows)
         if self.backspace:
-            banned = [not self._may_delete(each) for each in episodes]
-            logits[:, -1].masked_fill_(torch.tensor(banned, device=logits.device), -torch.inf)
+            banned = [at for at, each in enumerate(episodes) if not self._may_delete(each)]
+            if banned:
+                logits[banned, -1] = -torch.inf
         return self.choose(logits, episodes).tolist()
 
     def _may_delete(self, episode: Episode) -> bool:

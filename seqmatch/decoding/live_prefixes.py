@@ -92,6 +92,9 @@ class LivePrefixes:
         self._reader: Reader = make(policy, num_rows, capacity)
         weight = policy.head_weight.detach()
         self._hidden = weight.new_zeros(num_rows, max_depth + 1, weight.shape[1])
+        self._slots = torch.arange(capacity, device=weight.device)
+        self._none = weight.new_zeros(())
+        self._least = weight.new_full((), torch.finfo(weight.dtype).min)
         self.num_rows = 0
         self._depth: NDArray[np.int64] = np.zeros(num_rows, dtype=np.int64)
         self._prompt_length: NDArray[np.int64] = np.zeros(num_rows, dtype=np.int64)
@@ -191,10 +194,9 @@ class LivePrefixes:
         """Logits by the unembedding, which the ring then has."""
         hidden = self.current(rows)
         with torch.no_grad():
-            if not self._backspace:
-                return self.policy.step_logits(hidden)
-            everywhere = torch.ones(len(rows), dtype=torch.bool, device=hidden.device)
-            logits = self.policy.step_logits(hidden, everywhere)
+            logits = self.policy.step_logits(hidden, self._backspace)
+        if not self._backspace:
+            return logits
         depth, num_depths = self._depth[rows], self._ring.shape[1]
         self._ring[self._tensor(rows), self._tensor(depth % num_depths)] = logits
         is_below = depth < self._lowest[rows]
@@ -205,10 +207,8 @@ class LivePrefixes:
         return logits
 
     def _mask(self, slots: Tensor, length: int) -> Tensor:
-        dtype = self._hidden.dtype
-        hidden = torch.arange(length, device=slots.device) > slots[:, None]
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=slots.device)
-        return mask.masked_fill_(hidden, torch.finfo(dtype).min)[:, None, None]
+        is_hidden = self._slots[:length] > slots[:, None]
+        return torch.where(is_hidden, self._least, self._none)[:, None, None]
 
     def _tensor(self, numbers: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(numbers).to(self._hidden.device)

@@ -46,8 +46,11 @@ def choose_by_uniform(
     Raises:
         DivergedError: A row's logits are not finite.
     """
-    scaled = logits.float() / temperature
-    weights = (scaled - scaled.amax(dim=1, keepdim=True)).exp()
+    logits = logits.float()
+    weights = logits - logits.amax(dim=1, keepdim=True)
+    if temperature != 1.0:
+        weights /= temperature
+    weights.exp_()  # in place: fresh memory for each would take longer than the sums
     # The likeliest action has the weight 1 from here on, whatever is left out.
     if 0 < top_k < weights.shape[1]:
         least = weights.topk(top_k, dim=1).values[:, -1:]
@@ -63,15 +66,18 @@ def choose_by_uniform(
 
 
 def _in_two_levels(weights: Tensor, uniforms: Tensor) -> Tensor:
-    width = round(weights.shape[1] ** 0.5)
-    padded = torch.nn.functional.pad(weights, (0, -weights.shape[1] % width))
-    blocks = padded.view(len(padded), -1, width)
-    block_cdf = blocks.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+    num_actions = weights.shape[1]
+    width = round(num_actions**0.5)
+    blocks = weights.unfold(1, width, width).sum(dim=2)
+    rest = weights[:, blocks.shape[1] * width :].sum(dim=1, keepdim=True)
+    block_cdf = torch.cat([blocks, rest], dim=1).double().cumsum(dim=1)
     target = uniforms[:, None] * _finite(block_cdf[:, -1:])
     block = _first_above(block_cdf, target)
     below = torch.where(block > 0, block_cdf.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, width))[:, 0]
-    offset = _first_above(inside.double().cumsum(dim=1), target - below)
+    actions = block * width + torch.arange(width, device=weights.device)
+    inside = weights.gather(1, actions.clamp(max=num_actions - 1)).double()
+    inside = inside.masked_fill(actions >= num_actions, 0.0)
+    offset = _first_above(inside.cumsum(dim=1), target - below)
     chosen: Tensor = (block * width + offset)[:, 0]
     return chosen
 

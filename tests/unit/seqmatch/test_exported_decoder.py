@@ -125,7 +125,7 @@ def test_actions_are_those_of_our_decoder(
         shown = tuple(found.sequences[row, start:].tolist())
         assert shown == standing + (STOP,) * (len(shown) - len(standing))
         assert found.num_deletions[row] == rollout.actions.count(BACKSPACE)
-    if settings["max_actions"] > 3:
+    if settings["max_actions"] > 3 and "top_k" not in settings:
         assert bool(found.num_deletions.any()) == backspace
 
 
