@@ -18,10 +18,11 @@ from seqmatch.lens import Eyes
 from seqmatch.micro_batches import positions_per_pass
 from seqmatch.objectives.dispatch import has_start, in_rounds, rollout_config, warnings_of
 from seqmatch.optimization import make_optimizer
+from seqmatch.pass_mode import PassMode, resolved_precision
 from seqmatch.phase_times import PhaseTimes, clock_of
 from seqmatch.policy import Policy, load_policy, load_saved_policy
 from seqmatch.replay_buffer import ReplayBuffer
-from seqmatch.reporting import Reporter
+from seqmatch.reporting import COMPUTING, Reporter
 from seqmatch.round_summary import summarise
 from seqmatch.run_steps import TrainingRun
 from seqmatch.seeding import child_seed
@@ -60,6 +61,8 @@ def begin(
         models_dir=models_dir,
         allowed=allowed_models,
     )
+    precision = world.from_main(partial(resolved_precision, config.precision, device))
+    policy.set_pass_mode(PassMode(precision, config.gradient_checkpointing))
     shards = Shards(policy, world, device) if is_sharded else None
     if shards is None:
         world.copy_from_main(list(policy.trainable_parameters().values()))
@@ -78,6 +81,10 @@ def begin(
     eyes = None
     if config.evaluation.probe and world.is_main:
         eyes = Eyes.of(policy, models_dir=models_dir, allowed=allowed_models)
+    max_positions = pass_positions(policy)
+    where = ", ".join(world.gather(str(device)))
+    how = f"on {where}, in {precision}, in passes of at most {max_positions:,} positions"
+    reporter.event("info", COMPUTING, how)
     reporter.phase("training")
     return TrainingRun(
         config=config,
@@ -87,7 +94,7 @@ def begin(
         run_dir=run_dir,
         dataset_sha256=dataset_sha256,
         metrics_csv=metrics_csv,
-        max_positions=pass_positions(policy),
+        max_positions=max_positions,
         eyes=eyes,
         throughput=Throughput(PhaseTimes(clock_of(device))),
         world=world,
@@ -169,4 +176,5 @@ def pass_positions(policy: Policy) -> int:
         hidden_size=config.hidden_size,
         intermediate_size=getattr(config, "intermediate_size", 4 * config.hidden_size),
         num_layers=config.num_hidden_layers,
+        is_checkpointed=policy.pass_mode.is_checkpointed,
     )
