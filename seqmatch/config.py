@@ -206,7 +206,7 @@ class RunConfig(Frozen):
         title="Precision",
         description="Of the matrix products while training; weights, gradients and sums are always "
         "float32, and so are decoding and evaluation. auto: bfloat16 on a GPU that has it, float32 "
-        "on a CPU, where bfloat16 takes about three times as long unless the CPU has AMX.",
+        "on a CPU, where without AMX bfloat16 takes 3 to 13 times as long.",
     )
     gradient_checkpointing: bool = Field(
         False,

@@ -42,9 +42,9 @@ PROCESS_BYTES = 550e6
 """torch, transformers and peft in memory, without a model."""
 ACTIVATIONS_PER_LAYER = 24
 """Numbers kept for backward, a position, a layer and a unit of width."""
-HALF_ON_CPU = 3.0
-"""So many times as long takes a product in bfloat16 on a CPU without AMX: 28 to 45 against 11 to 13
-GFLOP/s."""
+HALF_ON_CPU = 6.0
+"""So many times as long takes training in bfloat16 on a CPU without AMX: between the 3 of products
+with AVX-512 and the 13 of a whole step with AVX2."""
 LORA_WIDTHS_PER_LAYER = 18
 """Inputs plus outputs of a layer's linear maps, in widths."""
 LOGIT_CHUNK = 256

@@ -55,8 +55,8 @@ def resolved_precision(
 ) -> Precision:
     """Returns the precision that a config's `precision` means on a device.
 
-    "auto" is bfloat16 on a GPU that has it, and float32 elsewhere: most CPUs are slower in
-    bfloat16.
+    "auto" is bfloat16 on a GPU that has it, and float32 elsewhere: most CPUs are several
+    times slower in bfloat16.
 
     Args:
         asked: The config's.

@@ -167,8 +167,7 @@ CHOICES: Mapping[str, Mapping[str, Choice]] = {
         "bfloat16": Choice(
             "Half (bfloat16)",
             "Matrix products of training are made of rounded numbers; weights, gradients, sums, "
-            "decoding and evaluation stay in float32. On a CPU without AMX about three times "
-            "slower.",
+            "decoding and evaluation stay in float32. On a CPU without AMX 3 to 13 times slower.",
         ),
     },
     "data.too_long": {

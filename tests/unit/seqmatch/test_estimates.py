@@ -88,10 +88,10 @@ def test_checkpointing_saves_activations_and_costs_a_forward_pass() -> None:
     assert abs(saved - 4 * 16 * 64 * width * (24 * layers - 24 - layers)) < 2
 
 
-def test_half_precision_on_a_cpu_takes_three_times_as_long_to_train_with() -> None:
+def test_half_precision_on_a_cpu_takes_several_times_as_long_to_train_with() -> None:
     usual = RunConfig(data=DATA, base_model=SMOLLM2, device="cpu")
     half = usual.model_copy(update={"precision": "bfloat16"})
-    assert 2 < estimate(half).seconds / estimate(usual).seconds < 3
+    assert 3 < estimate(half).seconds / estimate(usual).seconds < 6  # decoding takes what it took
     on_gpu = usual.model_copy(update={"device": "cuda"})
     assert estimate(on_gpu) == estimate(on_gpu.model_copy(update={"precision": "bfloat16"}))
 
