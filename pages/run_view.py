@@ -23,6 +23,7 @@ from pages.presenters.wording import size
 from pages.run_actions import possible
 from seqmatch.config import RunConfig
 from seqmatch.config_flags import equivalent_command
+from seqmatch.reporting import COMPUTING
 from storage.errors import NotFoundError
 from storage.records import DatasetRecord, RunRecord, RunStatus
 
@@ -139,7 +140,9 @@ def settings_html(context: AppContext, run: RunRecord) -> tuple[str, str]:
         words = "These settings were written by another version and cannot be shown as a list."
         return plain(words, "problem") + pre(run.config_json, "settings"), ""
     command = equivalent_command(config, data_dir=context.data_dir)
-    return config_html(config, dataset.name if dataset else "gone"), command
+    told = [one.message for one in context.store.notes.events(run.id) if one.code == COMPUTING]
+    name = dataset.name if dataset else "gone"
+    return config_html(config, name, told[-1] if told else ""), command
 
 
 def sample_steps(context: AppContext, run: RunRecord) -> list[int]:

@@ -25,7 +25,9 @@ class AdapterConfig(Frozen):
     kind: Literal["lora", "full"] = Field(
         "lora",
         title="Trained weights",
-        description="lora: a low-rank adapter on all linear layers. full: every weight.",
+        description="lora: a low-rank adapter on all linear layers. full: every weight. On models "
+        "below about 10 million weights LoRA is not faster (0.075 s a step against 0.076 s); on "
+        "larger ones it saves the gradient of the weights and the optimiser's memory.",
     )
     rank: int = Field(8, ge=1, le=256, title="LoRA rank", description="Rank of the LoRA matrices.")
     scaling: int = Field(
@@ -200,6 +202,20 @@ class RunConfig(Frozen):
         title="Weights on several devices",
         description="replicate: each device holds all weights. shard: weights, gradients and the "
         "optimiser are divided among them (FSDP2), for full fine-tuning that does not fit one.",
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        title="Precision",
+        description="Of the matrix products while training; weights, gradients and sums are always "
+        "float32, and so are decoding and evaluation. auto: bfloat16 on a GPU that has it, float32 "
+        "on a CPU, where without AMX bfloat16 takes 3 to 13 times as long.",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        title="Gradient checkpointing",
+        description="Runs each block of the model a second time in the backward pass instead of "
+        "keeping its activations: about a third more computation a step, with LoRA a half, for a "
+        "fraction of their memory, so that longer rows fit. The gradient is the same.",
     )
 
     @property

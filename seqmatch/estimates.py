@@ -16,7 +16,8 @@ them and of what belongs to them. Processes on the CPU share its cores and are t
 as one.
 
 Operations of one input position: 2 a weight forward, 2 backward to the activations, and 2 more for
-a trained weight's gradient; the unembedding is computed once more in backward.
+a trained weight's gradient; the unembedding is computed once more in backward. With gradient
+checkpointing the forward pass is computed twice, and a layer keeps its input alone.
 The constants were fitted to measurements on two cores of a 2.5 GHz server.
 """
 
@@ -41,6 +42,9 @@ PROCESS_BYTES = 550e6
 """torch, transformers and peft in memory, without a model."""
 ACTIVATIONS_PER_LAYER = 24
 """Numbers kept for backward, a position, a layer and a unit of width."""
+HALF_ON_CPU = 6.0
+"""So many times as long takes training in bfloat16 on a CPU without AMX: between the 3 of products
+with AVX-512 and the 13 of a whole step with AVX2."""
 LORA_WIDTHS_PER_LAYER = 18
 """Inputs plus outputs of a layer's linear maps, in widths."""
 LOGIT_CHUNK = 256
@@ -101,11 +105,15 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
         has_rollouts=rollouts is not None,
         num_copies=num_copies(config),
         num_shards=num_devices if config.parallelism == "shard" else 1,
+        is_checkpointed=config.gradient_checkpointing,
     )
     if config.evaluation.probe and config.adapter.kind == "full":
         memory += 4 * model.num_parameters
-    speed = GPU.times(num_devices) if config.device.startswith("cuda") else CPU
-    step = estimate_step_seconds(model, config.adapter, batch_size * length, speed)
+    speed = _speed(config)
+    is_checkpointed = config.gradient_checkpointing
+    step = estimate_step_seconds(
+        model, config.adapter, batch_size * length, speed, is_checkpointed=is_checkpointed
+    )
     seconds = START_SECONDS + step * config.optimization.num_steps
     seconds += _evaluation_seconds(config, model, length, speed)
     seconds += _further_passes(config, rollouts is not None) * estimate_forward_seconds(
@@ -121,10 +129,19 @@ def estimate(config: RunConfig, mean_tokens: float | None = None) -> Estimate:
             seconds += rounds * (1 + num_judges(config.objective)) * forward
         adversarial = adversarial_config(config.objective)
         if adversarial is not None and adversarial.discriminator.backbone == "adapter":
-            own = estimate_step_seconds(model, config.adapter, 2 * batch_size * length, speed)
+            own = 2 * batch_size * length
+            own = estimate_step_seconds(
+                model, config.adapter, own, speed, is_checkpointed=is_checkpointed
+            )
             seconds += adversarial.discriminator.updates * own * sampled_steps
         seconds += rounds * estimate_sampling_seconds(model, rollouts.batch_size, new_tokens, speed)
     return Estimate(memory, seconds)
+
+
+def _speed(config: RunConfig) -> Speed:
+    if config.device.startswith("cuda"):
+        return GPU.times(len(config.devices))
+    return replace(CPU, flops=CPU.flops / HALF_ON_CPU) if config.precision == "bfloat16" else CPU
 
 
 def num_judges(objective: ObjectiveConfig) -> int:
@@ -169,6 +186,7 @@ def estimate_memory_bytes(
     has_rollouts: bool,
     num_copies: int = 0,
     num_shards: int = 1,
+    is_checkpointed: bool = False,
 ) -> int:
     """Returns the peak memory of training, in bytes, by the formula of this module.
 
@@ -180,11 +198,15 @@ def estimate_memory_bytes(
         has_rollouts: Whether as many replayed rollouts are trained on too.
         num_copies: How many further copies of the trained weights are kept.
         num_shards: Into how many parts all that is kept of the weights is divided.
+        is_checkpointed: Whether layers run again in the backward pass, one at a time.
     """
     positions = batch_size * max_tokens * (2 if has_rollouts else 1)
     trained_bytes = 12.0 + 4.0 * num_copies
     weights = 4.0 * model.num_parameters + trained_bytes * num_trained(model, adapter)
-    activations = 4.0 * positions * ACTIVATIONS_PER_LAYER * model.num_layers * model.hidden_size
+    kept = ACTIVATIONS_PER_LAYER * model.num_layers
+    if is_checkpointed:
+        kept = ACTIVATIONS_PER_LAYER + model.num_layers
+    activations = 4.0 * positions * kept * model.hidden_size
     activations = min(activations, BUDGET_BYTES)  # larger batches go through in several passes
     logits = 2 * 4.0 * LOGIT_CHUNK * model.vocab_size
     cache = (1 << 30) if has_rollouts and model.num_parameters > 10e6 else 0
@@ -192,18 +214,29 @@ def estimate_memory_bytes(
 
 
 def estimate_step_seconds(
-    model: BaseModel, adapter: AdapterConfig, positions: float, speed: Speed = CPU
+    model: BaseModel,
+    adapter: AdapterConfig,
+    positions: float,
+    speed: Speed = CPU,
+    *,
+    is_checkpointed: bool = False,
 ) -> float:
     """Returns the time of one optimiser step over so many input positions, in seconds."""
-    flops = estimate_step_flops(model, adapter, positions)
+    flops = estimate_step_flops(model, adapter, positions, is_checkpointed=is_checkpointed)
     return flops / speed.flops + speed.seconds_per_layer * (model.num_layers + 2)
 
 
-def estimate_step_flops(model: BaseModel, adapter: AdapterConfig, positions: float) -> float:
-    """Returns the operations of one optimiser step: (4P + 2 trained + 2 unembedding) a position."""
+def estimate_step_flops(
+    model: BaseModel, adapter: AdapterConfig, positions: float, *, is_checkpointed: bool = False
+) -> float:
+    """Returns the operations of one optimiser step, by the formula of this module.
+
+    (4P + 2 trained + 2 unembedding) a position, and 2P more where layers run again.
+    """
+    passes = 6.0 if is_checkpointed else 4.0
     trained = num_trained(model, adapter)
     head = model.hidden_size * model.vocab_size
-    return positions * (4.0 * model.num_parameters + 2.0 * trained + 2.0 * head)
+    return positions * (passes * model.num_parameters + 2.0 * trained + 2.0 * head)
 
 
 def estimate_forward_seconds(model: BaseModel, positions: float, speed: Speed = CPU) -> float:

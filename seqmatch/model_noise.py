@@ -20,7 +20,7 @@ from seqmatch.decoding.sampling import choose_by_uniform
 from seqmatch.micro_batches import num_passes, share
 from seqmatch.objectives.base import CorruptionConfig
 from seqmatch.policy import Policy
-from seqmatch.single_pass import additive_mask, build_batch
+from seqmatch.single_pass import build_batch
 from seqmatch.types import TokenizedDemonstration, Trajectory
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ def _so_far(policy: Policy, rows: Sequence[_Struck]) -> list[Trajectory]:
 def _add_tokens(policy: Policy, rows: Sequence[_Struck], place: int, top_k: int) -> None:
     """Draws the wrong token at `place` of every burst of these rows that is so long."""
     batch = build_batch(_so_far(policy, rows), policy.space, device=policy.device)
-    mask = None if batch.attends is None else additive_mask(batch, policy.dtype)
-    hidden = policy.hidden_states(batch.input_ids, batch.position_ids, mask)
+    hidden = policy.slot_states(batch)
     asked = [(at, *state) for at, row in enumerate(rows) for state in row.open_states(place)]
     for start in range(0, len(asked), _STATES_AT_ONCE):
         chunk = asked[start : start + _STATES_AT_ONCE]

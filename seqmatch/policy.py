@@ -24,6 +24,7 @@ from seqmatch.base_model_loading import (
 from seqmatch.base_models import check_adapter
 from seqmatch.config import AdapterConfig
 from seqmatch.new_weights import seeded_weights
+from seqmatch.pass_mode import PLAIN, PassMode, recomputable_blocks, running
 from seqmatch.policy_files import PolicyManifest, read_manifest, write_policy_files
 from seqmatch.single_pass import additive_mask
 from seqmatch.soft_q import SoftHead, transform_of
@@ -66,6 +67,7 @@ class Policy(nn.Module):
         plain.set_output_embeddings(head)
         # In a tuple, so that they are not registered a second time under another name.
         self._parts = backbone, head
+        self._mode, self._blocks = PLAIN, tuple[nn.Module, ...]()
         row = self.head_weight.detach().mean(dim=0).clone() if space.has_backspace else None
         self.backspace_row = None if row is None else nn.Parameter(row)
 
@@ -104,6 +106,22 @@ class Policy(nn.Module):
         """The module of transformers that gives the last hidden states."""
         return self._parts[0]
 
+    @property
+    def pass_mode(self) -> PassMode:
+        """How masked passes are computed; decoding is always in the type of the weights."""
+        return self._mode
+
+    def set_pass_mode(self, mode: PassMode) -> None:
+        """Lets masked passes be computed in a mode from now on.
+
+        Raises:
+            ConfigError: The model cannot run its blocks again in the backward pass.
+        """
+        if mode.is_checkpointed and not self._blocks:
+            plain = self.lm.get_base_model() if isinstance(self.lm, PeftModel) else self.lm
+            self._blocks = recomputable_blocks(plain, self.base_model)
+        self._mode = mode
+
     def backbone(self, **inputs: Any) -> Any:
         """Runs the model up to its last hidden states; arguments as in transformers."""
         return self._parts[0](**inputs)
@@ -114,22 +132,24 @@ class Policy(nn.Module):
         position_ids: "Int[Tensor, 'batch slot'] | None" = None,
         attention_mask: "Float[Tensor, 'batch 1 slot slot'] | None" = None,
     ) -> "Float[Tensor, 'batch slot hidden']":
-        """Returns the last hidden state of every slot.
+        """Returns the last hidden state of every slot, in the type of the weights.
 
         Without mask and positions attention is plain causal, the fast path. Positions are never
         passed without a mask: transformers would read them as packed sequences.
         """
-        output = self.backbone(
-            input_ids=input_ids,
-            position_ids=None if attention_mask is None else position_ids,
-            attention_mask=attention_mask,
-            use_cache=False,
-        )
-        return output.last_hidden_state  # type: ignore[no-any-return]
+        with running(self._mode, self._blocks, self.device):
+            output = self.backbone(
+                input_ids=input_ids,
+                position_ids=None if attention_mask is None else position_ids,
+                attention_mask=attention_mask,
+                use_cache=False,
+            )
+        return output.last_hidden_state.to(self.dtype)  # type: ignore[no-any-return]
 
     def slot_states(self, batch: SinglePassBatch) -> "Float[Tensor, 'batch slot hidden']":
         """Returns the last hidden state of every slot by one masked forward pass."""
-        mask = None if batch.attends is None else additive_mask(batch, self.dtype)
+        dtype = self._mode.half or self.dtype
+        mask = None if batch.attends is None else additive_mask(batch, dtype)
         return self.hidden_states(batch.input_ids, batch.position_ids, mask)
 
     def forward(self, batch: SinglePassBatch, **asked: Any) -> StateActionValues:
@@ -169,7 +189,7 @@ class Policy(nn.Module):
         # The last state has no action; a column of False and 0 makes both arrays equally long.
         is_action = nn.functional.pad(batch.is_action, (0, num_states - batch.is_action.shape[1]))
         labels = nn.functional.pad(batch.labels, (0, num_states - batch.labels.shape[1]))
-        visited = hidden[row, batch.state_slot[row, time]]
+        visited = hidden[row, batch.state_slot[row, time]].to(self._mode.half or hidden.dtype)
         at = row * num_states + time
 
         def scattered(numbers: Tensor) -> Tensor:
@@ -191,8 +211,9 @@ class Policy(nn.Module):
         tempered = None if value_temperature is None else scattered(found[-1][1])[:, :num_times]
         backspace_q = None
         if with_backspace_q and self.backspace_row is not None:
-            row_of_head = self.backspace_row.to(visited.dtype)
-            backspace_q = (visited @ row_of_head).to(values.dtype)
+            # As wide as the other two: the product of halves would be rounded to a half.
+            wide = values.dtype
+            backspace_q = visited.to(wide) @ self.backspace_row.to(wide)
             backspace_q = scattered(self.head.transform.of(backspace_q))
         return StateActionValues(
             chosen_q=chosen[:, :num_times],

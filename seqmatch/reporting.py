@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 Level = Literal["info", "warning", "error"]
+COMPUTING = "computing"
+"""Code of the event by which each start of a run tells what it computes on, and how."""
 
 
 class Control(StrEnum):

@@ -10,19 +10,29 @@ from seqmatch.batches import TrainingRows, prepare_rows
 from seqmatch.checkpoints import Checkpoint, newest_verified
 from seqmatch.collapse import CollapseMonitor, patience_of
 from seqmatch.config import RunConfig, unshardable
+from seqmatch.demonstrations import num_tokens
 from seqmatch.distributed import ALONE, World, process_device
 from seqmatch.durable_files import remove_unfinished
 from seqmatch.errors import ConfigError
 from seqmatch.held_weights import HeldWeights
 from seqmatch.lens import Eyes
+from seqmatch.memory_probe import positions_on_gpu
 from seqmatch.micro_batches import positions_per_pass
-from seqmatch.objectives.dispatch import has_start, in_rounds, rollout_config, warnings_of
+from seqmatch.objectives.dispatch import (
+    has_reference,
+    has_start,
+    in_rounds,
+    rollout_config,
+    warnings_of,
+)
 from seqmatch.optimization import make_optimizer
+from seqmatch.pass_mode import PassMode, resolved_precision
 from seqmatch.phase_times import PhaseTimes, clock_of
 from seqmatch.policy import Policy, load_policy, load_saved_policy
 from seqmatch.replay_buffer import ReplayBuffer
-from seqmatch.reporting import Reporter
+from seqmatch.reporting import COMPUTING, Reporter
 from seqmatch.round_summary import summarise
+from seqmatch.run_batches import PASSES_WITHOUT_GRADIENT
 from seqmatch.run_steps import TrainingRun
 from seqmatch.seeding import child_seed
 from seqmatch.sharding import Shards
@@ -60,6 +70,8 @@ def begin(
         models_dir=models_dir,
         allowed=allowed_models,
     )
+    precision = world.from_main(partial(resolved_precision, config.precision, device))
+    policy.set_pass_mode(PassMode(precision, config.gradient_checkpointing))
     shards = Shards(policy, world, device) if is_sharded else None
     if shards is None:
         world.copy_from_main(list(policy.trainable_parameters().values()))
@@ -78,6 +90,15 @@ def begin(
     eyes = None
     if config.evaluation.probe and world.is_main:
         eyes = Eyes.of(policy, models_dir=models_dir, allowed=allowed_models)
+    is_measured = device.type == "cuda" and shards is None
+    if is_measured:
+        reporter.phase("measuring how much fits the GPU")
+        max_positions = min(world.gather(_measured_positions(config, rows, state, world.size)))
+    else:  # of sharded weights no process can try a pass alone
+        max_positions = pass_positions(policy)
+    where = ", ".join(world.gather(str(device)))
+    how = f"on {where}, in {precision}, in passes of at most {max_positions:,} positions"
+    reporter.event("info", COMPUTING, how + (", as measured" if is_measured else ""))
     reporter.phase("training")
     return TrainingRun(
         config=config,
@@ -87,7 +108,7 @@ def begin(
         run_dir=run_dir,
         dataset_sha256=dataset_sha256,
         metrics_csv=metrics_csv,
-        max_positions=pass_positions(policy),
+        max_positions=max_positions,
         eyes=eyes,
         throughput=Throughput(PhaseTimes(clock_of(device))),
         world=world,
@@ -162,6 +183,49 @@ def _new_monitor(config: RunConfig, rows: TrainingRows) -> CollapseMonitor:
     return CollapseMonitor(patience, demonstrations=demonstrated)
 
 
+def _measured_positions(
+    config: RunConfig, rows: TrainingRows, state: TrainState, num_processes: int
+) -> int:
+    """How many input positions go through one pass on this process's GPU."""
+    policy = state.policy
+    longest, wanted = largest_shape(config, rows, policy.max_positions, num_processes)
+    trained = sum(each.nbytes for each in policy.trainable_parameters().values())
+    # AdamW makes its two moments at the first step; a reference is held after the warm-up.
+    copies = 2 * (not state.optimizer.state) + has_reference(config.objective)
+    has_second = state.player is not None and state.player.discriminator.moves_by_itself
+    return positions_on_gpu(
+        policy,
+        longest=longest,
+        wanted=wanted,
+        without_gradient=PASSES_WITHOUT_GRADIENT,
+        reserved_bytes=copies * trained,
+        num_models=2 if has_second else 1,
+    )
+
+
+def largest_shape(
+    config: RunConfig, rows: TrainingRows, limit: int | None, num_processes: int = 1
+) -> tuple[int, int]:
+    """Returns the positions of the longest row that may come, and of one process's largest batch.
+
+    Args:
+        config: Of the run.
+        rows: Its demonstrations.
+        limit: The model's longest input, where it has one.
+        num_processes: Processes that share a batch.
+    """
+    longest = max(num_tokens(row) for row in rows.train)
+    rollouts = rollout_config(config.objective)
+    sides = 1
+    if rollouts is not None:
+        sides = 2
+        prompt = max(len(row.prompt_ids) for row in rows.train)
+        longest = max(longest, prompt + rollouts.max_new_tokens)
+    longest = min(longest, limit or longest)
+    num_rows = min(config.optimization.batch_size, len(rows.train))
+    return longest, longest * -(-sides * num_rows // num_processes)
+
+
 def pass_positions(policy: Policy) -> int:
     """Returns how many input positions of this policy go through one pass with gradient."""
     config = policy.lm_config
@@ -169,4 +233,5 @@ def pass_positions(policy: Policy) -> int:
         hidden_size=config.hidden_size,
         intermediate_size=getattr(config, "intermediate_size", 4 * config.hidden_size),
         num_layers=config.num_hidden_layers,
+        is_checkpointed=policy.pass_mode.is_checkpointed,
     )

@@ -25,6 +25,7 @@ from seqmatch.lens import Eyes
 from seqmatch.metric_table import MetricTable
 from seqmatch.objectives.dispatch import imitation_weight, reward_scale, stops_on_flag
 from seqmatch.optimization import apply_gradients, are_finite, learning_rate_at
+from seqmatch.pass_mode import plain_passes
 from seqmatch.policy import Policy, save_policy
 from seqmatch.question import Question
 from seqmatch.reporting import Control, Reporter
@@ -177,17 +178,18 @@ class TrainingRun:
         config, state = self.config, self.state
         self.reporter.phase("evaluating")
         question = Question(self._ask)
-        found = evaluate(
-            state.policy,
-            self.rows.held_out.first(config.evaluation.num_prompts),
-            config.evaluation,
-            reward_scale(config.objective),
-            max_positions=PASSES_WITHOUT_GRADIENT * self.max_positions,
-            seed=child_seed(config.seed, "evaluation"),
-            should_stop=question.is_asked_to_stop,
-            with_rollouts=state.step > 0,
-            eyes=self.eyes,
-        )
+        with plain_passes(state.policy):  # measured alike, in whatever precision it is trained
+            found = evaluate(
+                state.policy,
+                self.rows.held_out.first(config.evaluation.num_prompts),
+                config.evaluation,
+                reward_scale(config.objective),
+                max_positions=PASSES_WITHOUT_GRADIENT * self.max_positions,
+                seed=child_seed(config.seed, "evaluation"),
+                should_stop=question.is_asked_to_stop,
+                with_rollouts=state.step > 0,
+                eyes=self.eyes,
+            )
         self.reporter.phase("training")
         if question.answer is Control.GO_ON:
             verdict = held_out_metrics(

@@ -58,8 +58,10 @@ def reported(folder: Path) -> dict[tuple[str, int], float]:
 
 
 def events(folder: Path) -> list[str]:
-    """The codes of the events that the main process of a case reported."""
-    return [code for code, _ in json.loads((folder / "reported.json").read_text())["events"]]
+    """The codes of the events that the main process of a case reported, as `Recorder.codes`."""
+    recorder = Recorder()
+    recorder.events = json.loads((folder / "reported.json").read_text())["events"]
+    return recorder.codes
 
 
 def ends(folder: Path, size: int = 2) -> list[Any]:

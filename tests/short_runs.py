@@ -7,7 +7,7 @@ from typing import Any
 from seqmatch.config import RunConfig
 from seqmatch.config_flags import merge_settings, run_config
 from seqmatch.examples import EXAMPLES
-from seqmatch.reporting import Control, NullReporter, Trace
+from seqmatch.reporting import COMPUTING, Control, NullReporter, Trace
 from seqmatch.run_start import begin
 from seqmatch.run_steps import TrainingRun
 from seqmatch.training import TrainResult, train
@@ -64,6 +64,11 @@ class Recorder(NullReporter):
 
     def artifact(self, kind: str, path: Path) -> None:
         self.artifacts.append((kind, path))
+
+    @property
+    def codes(self) -> list[str]:
+        """Of the events, without the one that every start reports."""
+        return [code for code, _ in self.events if code != COMPUTING]
 
     def repeatable(self) -> dict[tuple[str, int], float]:
         return {key: value for key, value in self.values.items() if "system/" not in key[0]}

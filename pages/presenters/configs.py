@@ -12,6 +12,9 @@ from pages.presenters.wording import number
 from seqmatch.config import RunConfig
 from seqmatch.objectives.catalogue import OBJECTIVES
 
+_IN_GENERAL = ("device", "precision")
+"""Fields that are shown beside the model and the seed."""
+
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the values of nested settings by their dotted path."""
@@ -33,24 +36,32 @@ def shown(value: Any) -> str:
     return str(value) if value not in (None, "") else "–"
 
 
-def config_html(config: RunConfig, dataset_name: str) -> str:
+def config_html(config: RunConfig, dataset_name: str, computing: str = "") -> str:
     """Returns a config section by section, in the words of the form.
 
     Settings that change nothing beside the others are left out, as the form hides them.
+
+    Args:
+        config: The config.
+        dataset_name: Of its demonstrations.
+        computing: What the run said it computes on, and how; empty where it has not started.
     """
+    values = config_values(config)
+    items = {item.path: item for item in run_fields()}
     sections: dict[str, list[tuple[str, str]]] = {
         "General": [
             ("Base model", config.base_model),
             ("Demonstrations", dataset_name),
             ("Seed", str(config.seed)),
-            ("Device", config.device),
+            *((items[path].title, _in_words(items[path], values[path])) for path in _IN_GENERAL),
+            *([("Computes", computing)] if computing else []),
         ],
         "Objective": [("Kind", OBJECTIVES[config.objective.kind].title)],
     }
-    values = config_values(config)
-    for item in run_fields():
-        if item.path not in ("name", "device") and item.path in values and is_shown(item, values):
-            line = (item.title, _in_words(item, values[item.path]))
+    for path, item in items.items():
+        is_further = path in values and path not in ("name", *_IN_GENERAL)
+        if is_further and is_shown(item, values):
+            line = (item.title, _in_words(item, values[path]))
             sections.setdefault(item.section, []).append(line)
     parts = [
         f"<section><h4>{title}</h4>{pairs(sections[title])}</section>"

@@ -75,6 +75,8 @@ def _costs(config: RunConfig) -> tuple[object, ...]:
         config.data.max_tokens,
         config.device,
         config.parallelism,
+        config.precision,
+        config.gradient_checkpointing,
     )
 
 

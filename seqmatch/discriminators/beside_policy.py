@@ -144,8 +144,8 @@ class PolicyDiscriminator:
 def second_adapter(policy: Policy, seed: int) -> Policy:
     """Returns the policy's base model with a new LoRA adapter, all frozen weights shared.
 
-    At first its hidden states are the base model's own. Its space has no backspace: only states
-    are read.
+    At first its hidden states are the base model's own, and computed in the policy's way. Its space
+    has no backspace: only states are read.
 
     Raises:
         ConfigError: The policy trains the base model itself, so that nothing is frozen.
@@ -167,10 +167,12 @@ def second_adapter(policy: Policy, seed: int) -> Policy:
             if isinstance(layer, LoraLayer):
                 for name in layer.lora_A:
                     layer.reset_lora_parameters(name, True)
-    return Policy(
+    second = Policy(
         lm,
         policy.tokenizer,
         replace(policy.space, has_backspace=False),
         base_model=policy.base_model,
         adapter=policy.adapter,
     )
+    second.set_pass_mode(policy.pass_mode)
+    return second

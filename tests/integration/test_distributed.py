@@ -64,6 +64,7 @@ def two(tmp_path_factory: pytest.TempPathFactory, alone: Path) -> Path:
         case(folder / "stopped", usual, stop_at=STOPPED_AT),
         case(folder / "left", usual, stop_at=STOPPED_AT, answer="stop"),
         case(folder / "short of memory", SETTINGS["sequence match"], short_of_memory=1),
+        case(folder / "recomputed", {**SETTINGS["sharded"], "gradient_checkpointing": True}),
         case(folder / "talk", TALK),
         case(folder / "three", {"device": "cpu,cpu,cpu"}),
     ]
@@ -101,6 +102,10 @@ def test_two_processes_have_the_loss_curve_of_one(two: Path, tmp_path: Path, nam
     assert saved.keys() == of_one.keys()
     for key, weight in of_one.items():
         torch.testing.assert_close(saved[key], weight, atol=2e-4, rtol=0.0)
+
+
+def test_blocks_that_run_again_are_divided_among_processes_too(two: Path) -> None:
+    assert_same_loss(reported(two / "sharded"), reported(two / "recomputed"))
 
 
 def test_a_round_on_two_processes_is_one_process_in_two_passes_bit_by_bit(

@@ -159,8 +159,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_an_event(whole: Whole, tmp_pat
 
     train_short(tmp_path, reporter)
 
-    codes = [code for code, _ in reporter.events]
-    assert codes == ["checkpoint_unusable", "resumed"]
+    assert reporter.codes == ["checkpoint_unusable", "resumed"]
     _assert_same_end(whole[0], tmp_path)
 
 
@@ -181,7 +180,7 @@ def test_a_stop_at_the_last_step_ends_a_whole_run_and_says_what_is_missing(
 
     assert (result.status, result.step) == ("completed", 4)
     assert result.policy_folder is not None
-    assert [code for code, _ in reporter.events] == ["not_evaluated"]
+    assert reporter.codes == ["not_evaluated"]
     assert ("eval/nll", 4) not in reporter.values
 
 

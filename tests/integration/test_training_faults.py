@@ -27,7 +27,7 @@ def test_three_bad_batches_in_a_row_end_the_run_and_change_nothing(tmp_path: Pat
     with pytest.raises(DivergedError, match=r"steps \[1, 2, 3\]"):
         run.update(run.draw_batch())
 
-    assert [code for code, _ in reporter.events] == ["step_skipped"] * 3
+    assert reporter.codes == ["step_skipped"] * 3
     assert run.state.num_updates == 0
     assert all(
         torch.equal(weights[name], old) for name, old in others.items() if old.isfinite().all()
@@ -57,7 +57,7 @@ def test_a_checkpoint_that_cannot_be_written_is_tried_again(tmp_path: Path) -> N
     with pytest.raises(OSError, match="checkpoints"):
         run.save()
 
-    assert [code for code, _ in reporter.events] == ["checkpoint_failed"] * 3
+    assert reporter.codes == ["checkpoint_failed"] * 3
 
 
 @pytest.mark.parametrize(("too_long", "told"), [("drop", "left out and 0 cut"), ("cut", "0 were")])

@@ -66,6 +66,8 @@ def test_other_runs_say_nothing_of_this_one(store: RunStore) -> None:
     smaller = CONFIG.model_copy(update={"optimization": OptimizationConfig(batch_size=8)})
     assert measured_like(CONFIG, [run]) is run
     assert measured_like(smaller, [run]) is None
+    again = CONFIG.model_copy(update={"gradient_checkpointing": True})
+    assert measured_like(again, [run]) is None
     with_backspace = CONFIG.model_copy(update={"objective": SFTConfig(backspace=True)})
     assert measured_like(with_backspace, [run]) is None
     assert measured_like(CONFIG, [replace(run, attempt=2)]) is None

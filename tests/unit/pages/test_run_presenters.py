@@ -14,9 +14,10 @@ from pages.presenters.palette import run_looks
 from pages.presenters.runs import run_html, runs_table, status_sentence
 from pages.presenters.samples import samples_html
 from pages.presenters.wording import ago, amount, duration, number, size
-from pages.run_view import head_html
+from pages.run_view import head_html, settings_html
 from seqmatch.config import RunConfig
 from seqmatch.flags import FLAGS
+from seqmatch.reporting import COMPUTING
 from storage import RunStore
 from storage.records import ControlRequest, EventRecord, RunRecord, RunStatus
 from tests.browser.filled_store import HOSTILE_NAME, fill
@@ -184,6 +185,20 @@ def test_settings_are_shown_with_the_titles_of_the_form(runs: dict[str, RunRecor
     assert "Three-digit addition" in shown
     assert "Chi-square mixture" in shown
     assert "Order" not in shown
+    assert "<dt>Precision</dt><dd>What suits the device</dd>" in shown
+    assert "Computes" not in shown
+
+
+def test_the_settings_tell_what_the_last_start_computed_on(
+    store: RunStore, runs: dict[str, RunRecord]
+) -> None:
+    run = runs["sft"]
+    context = AppContext(store, store.data_dir, lambda: None, lambda _: False)
+    for how in ("on cpu, in float32", "on cuda:1, in bfloat16"):
+        store.notes.add_event(run.id, None, "info", COMPUTING, how)
+    shown, _ = settings_html(context, run)
+    assert "<dt>Computes</dt><dd>on cuda:1, in bfloat16</dd>" in shown
+    assert "in float32" not in shown
 
 
 def test_only_differences_are_listed(runs: dict[str, RunRecord]) -> None:

@@ -5,7 +5,7 @@ import sys
 
 from seqmatch.base_models import BASE_MODELS
 from seqmatch.config import AdapterConfig, DataConfig, OptimizationConfig, RunConfig
-from seqmatch.estimates import estimate, num_trained
+from seqmatch.estimates import estimate, estimate_step_flops, num_trained
 from seqmatch.objectives import CorruptionConfig, SequenceMatchConfig, SFTConfig
 
 DATA = DataConfig(dataset="x")
@@ -63,6 +63,37 @@ def test_several_gpus_are_faster_and_shards_smaller() -> None:
     model = BASE_MODELS[SMOLLM2]
     saved = estimate(two).memory_bytes - estimate(shards).memory_bytes
     assert abs(saved - 8 * model.num_parameters) < 2, "half of weight, gradient and two moments"
+
+
+def test_checkpointing_saves_activations_and_costs_a_forward_pass() -> None:
+    model = BASE_MODELS[SMOLLM2]
+    for adapter, share in (
+        (AdapterConfig(kind="full"), 1 / 3),
+        (AdapterConfig(kind="lora"), 1 / 2),
+    ):
+        plain = estimate_step_flops(model, adapter, 1.0)
+        further = estimate_step_flops(model, adapter, 1.0, is_checkpointed=True) - plain
+        head = 2.0 * model.hidden_size * model.vocab_size
+        assert further == 2.0 * model.num_parameters
+        assert 0.95 * share < further / (plain - head) <= share
+    few = RunConfig(
+        data=DataConfig(dataset="x", max_tokens=64),
+        base_model=SMOLLM2,
+        optimization=OptimizationConfig(batch_size=16),
+    )
+    again = few.model_copy(update={"gradient_checkpointing": True})
+    assert estimate(again).seconds > estimate(few).seconds
+    saved = estimate(few).memory_bytes - estimate(again).memory_bytes
+    layers, width = model.num_layers, model.hidden_size
+    assert abs(saved - 4 * 16 * 64 * width * (24 * layers - 24 - layers)) < 2
+
+
+def test_half_precision_on_a_cpu_takes_several_times_as_long_to_train_with() -> None:
+    usual = RunConfig(data=DATA, base_model=SMOLLM2, device="cpu")
+    half = usual.model_copy(update={"precision": "bfloat16"})
+    assert 3 < estimate(half).seconds / estimate(usual).seconds < 6  # decoding takes what it took
+    on_gpu = usual.model_copy(update={"device": "cuda"})
+    assert estimate(on_gpu) == estimate(on_gpu.model_copy(update={"precision": "bfloat16"}))
 
 
 def test_trained_weights_are_about_right() -> None:

@@ -97,6 +97,14 @@ def test_positions_per_pass_of_the_two_models() -> None:
         hidden_size=96, intermediate_size=256, num_layers=3, budget_bytes=2**30
     )
     assert small == 2**30 // (4 * 3 * (8 * 96 + 4 * 256))
+    again = positions_per_pass(
+        hidden_size=96,
+        intermediate_size=256,
+        num_layers=3,
+        budget_bytes=2**30,
+        is_checkpointed=True,
+    )
+    assert again == 2**30 // (4 * (3 * 96 + 8 * 96 + 4 * 256)), "three inputs and one whole layer"
     assert positions_per_pass(
         hidden_size=10**6, intermediate_size=10**6, num_layers=100, budget_bytes=1
     ) == pytest.approx(1)
