@@ -40,6 +40,17 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What one call took, in seconds."""
+
+    cpu: float
+    """Of this process, all its threads together."""
+    wall: float
+    counted: float
+    """The one of the two that ratios are made of."""
+
+
+@dataclass(frozen=True)
 class Figure:
     """One row of the table of docs/performance.md."""
 
@@ -93,17 +104,29 @@ def compare(
         warm_up: Calls of each variant that are not counted.
         seed: Of the bootstrap.
     """
+    found = measure(variants, baseline, rounds=rounds, warm_up=warm_up)
+    counted = {name: [each.counted for each in spent] for name, spent in found.items()}
+    return ratios_of(counted, baseline, seed=seed)
+
+
+def measure(
+    variants: Mapping[str, Callable[[], object]], baseline: str, *, rounds: int, warm_up: int
+) -> dict[str, list[Spent]]:
+    """Times variants side by side; returns what each took in each round.
+
+    Arguments are those of `compare`; the baseline's second time in each round is at `CONTROL`.
+    """
     timed = {**variants, CONTROL: variants[baseline]}
     names = list(timed)
     for _ in range(warm_up):
         for name in names:
             timed[name]()
-    seconds = {name: np.zeros(rounds) for name in names}
+    found: dict[str, list[Spent]] = {name: [] for name in names}
     for number in range(rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            seconds[name][number] = _timed(timed[name])
-    return ratios_of(seconds, baseline, seed=seed)
+            found[name].append(spent_on(timed[name]))
+    return found
 
 
 def ratios_of(
@@ -115,6 +138,24 @@ def ratios_of(
         name: _ratio(np.asarray(each), np.asarray(seconds[baseline]), rng)
         for name, each in seconds.items()
     }
+
+
+def spent_on(work: Callable[[], object]) -> Spent:
+    """Returns what a call takes; no garbage is collected meanwhile."""
+    on_gpu = torch.cuda.is_available()
+    gc.collect()
+    gc.disable()
+    try:
+        if on_gpu:
+            torch.cuda.synchronize()
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        if on_gpu:
+            torch.cuda.synchronize()
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    finally:
+        gc.enable()
+    return Spent(cpu, wall, counted=wall if on_gpu else cpu)
 
 
 def control_of(ratios: Mapping[str, Ratio]) -> float:
@@ -149,23 +190,6 @@ def show(figures: Iterable[Figure]) -> list[Figure]:
         print(figure.line(), flush=True)
         found.append(figure)
     return found
-
-
-def _timed(work: Callable[[], object]) -> float:
-    on_gpu = torch.cuda.is_available()
-    clock = time.perf_counter if on_gpu else time.process_time
-    gc.collect()
-    gc.disable()
-    try:
-        if on_gpu:
-            torch.cuda.synchronize()
-        began = clock()
-        work()
-        if on_gpu:
-            torch.cuda.synchronize()
-        return clock() - began
-    finally:
-        gc.enable()
 
 
 def _ratio(
