@@ -111,13 +111,13 @@ class Batch:
 
 def unequal_lengths(num_rows: int, median: int, longest: int) -> list[int]:
     """Draws log-normal lengths whose coefficient of variation is a little above 0.6."""
-    drawn = np.random.default_rng(0).lognormal(np.log(median), 0.65, size=num_rows)
+    drawn = np.random.default_rng(0).lognormal(np.log(median), 0.7, size=num_rows)
     found: list[int] = np.clip(drawn, PROMPT + 4, longest).astype(int).tolist()
     return found
 
 
 def figures(
-    device: str, num_rows: int = 48, longest: int = 192, rounds: int = 9
+    device: str, num_rows: int = 48, longest: int = 192, rounds: int = 7
 ) -> Iterator[Figure]:
     """Measures fine-tuning, with plainly causal passes, and SequenceMatch, with masked ones."""
     objectives: tuple[ObjectiveConfig, ...] = (SFTConfig(backspace=False), SequenceMatchConfig())
@@ -138,9 +138,9 @@ def _figure(batch: Batch, rounds: int) -> Figure:
     ratio = ratios["cut"]
     return Figure(
         row="15",
-        what=f"passes of about one length against padding, {batch.words} of "
-        f"{lengths.sum():,} positions, their coefficient of variation "
-        f"{lengths.std() / lengths.mean():.2f}",
+        what=f"passes of about one length against padding, {batch.words}, "
+        f"{lengths.sum():,} positions in all, their coefficient of "
+        f"variation {lengths.std() / lengths.mean():.2f}",
         measured=f"{1 / ratio.median:.2f}x [{1 / ratio.high:.2f}, {1 / ratio.low:.2f}] the tokens "
         f"per second, in {num_passes} passes; {lengths.size * lengths.max():,} positions if padded",
         goal=f">= {goal:.1f}x",

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -46,8 +47,11 @@ class Spent:
     cpu: float
     """Of this process, all its threads together."""
     wall: float
-    counted: float
-    """The one of the two that ratios are made of."""
+
+    @property
+    def counted(self) -> float:
+        """The one that a figure is about: the wall's where a GPU works, else the CPU's."""
+        return self.wall if torch.cuda.is_available() else self.cpu
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,7 @@ def compare(
         seed: Of the bootstrap.
     """
     found = measure(variants, baseline, rounds=rounds, warm_up=warm_up)
-    counted = {name: [each.counted for each in spent] for name, spent in found.items()}
-    return ratios_of(counted, baseline, seed=seed)
+    return ratios_by(found, baseline, seed=seed)
 
 
 def measure(
@@ -127,6 +130,18 @@ def measure(
         for name in names[start:] + names[:start]:
             found[name].append(spent_on(timed[name]))
     return found
+
+
+def ratios_by(
+    found: Mapping[str, Sequence[Spent]],
+    baseline: str,
+    clock: Literal["cpu", "wall", "counted"] = "counted",
+    *,
+    seed: int = 0,
+) -> dict[str, Ratio]:
+    """Returns each variant's ratio to the baseline by one clock, from what `measure` returned."""
+    seconds = {name: [getattr(each, clock) for each in spent] for name, spent in found.items()}
+    return ratios_of(seconds, baseline, seed=seed)
 
 
 def ratios_of(
@@ -155,7 +170,7 @@ def spent_on(work: Callable[[], object]) -> Spent:
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     finally:
         gc.enable()
-    return Spent(cpu, wall, counted=wall if on_gpu else cpu)
+    return Spent(cpu, wall)
 
 
 def control_of(ratios: Mapping[str, Ratio]) -> float:

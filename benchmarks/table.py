@@ -16,7 +16,14 @@ import torch
 
 from benchmarks.paired import HEADER, Figure, machine, show
 
-MODULES: tuple[str, ...] = ("head", "step_memory", "step_cost", "tokenising", "trl_sft")
+MODULES: tuple[str, ...] = (
+    "head",
+    "step_memory",
+    "step_cost",
+    "training",
+    "tokenising",
+    "trl_sft",
+)
 """Each has `figures() -> Iterator[Figure]`."""
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
