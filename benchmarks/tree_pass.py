@@ -109,7 +109,7 @@ def figures(device: str) -> Iterator[Figure]:
     """Measures the small model, and SmolLM2 where it is prepared."""
     yield figure(Visits.of("byte-llama-small", "full", 16, 12, device), rounds=15)
     if packaged_model.is_prepared(DEFAULT_DATA_DIR / "models"):
-        yield figure(Visits.of("smollm2-135m-instruct", "lora", 2, 6, device), rounds=7)
+        yield figure(Visits.of("smollm2-135m-instruct", "lora", 2, 8, device), rounds=7)
 
 
 def figure(visits: Visits, rounds: int) -> Figure:
