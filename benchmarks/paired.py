@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,20 @@ class Ratio:
 
     def __str__(self) -> str:
         return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one call took, in seconds."""
+
+    cpu: float
+    """Of this process, all its threads together."""
+    wall: float
+
+    @property
+    def counted(self) -> float:
+        """The one that a figure is about: the wall's where a GPU works, else the CPU's."""
+        return self.wall if torch.cuda.is_available() else self.cpu
 
 
 @dataclass(frozen=True)
@@ -93,16 +108,39 @@ def compare(
         warm_up: Calls of each variant that are not counted.
         seed: Of the bootstrap.
     """
+    found = measure(variants, baseline, rounds=rounds, warm_up=warm_up)
+    return ratios_by(found, baseline, seed=seed)
+
+
+def measure(
+    variants: Mapping[str, Callable[[], object]], baseline: str, *, rounds: int, warm_up: int
+) -> dict[str, list[Spent]]:
+    """Times variants side by side; returns what each took in each round.
+
+    Arguments are those of `compare`; the baseline's second time in each round is at `CONTROL`.
+    """
     timed = {**variants, CONTROL: variants[baseline]}
     names = list(timed)
     for _ in range(warm_up):
         for name in names:
             timed[name]()
-    seconds = {name: np.zeros(rounds) for name in names}
+    found: dict[str, list[Spent]] = {name: [] for name in names}
     for number in range(rounds):
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            seconds[name][number] = _timed(timed[name])
+            found[name].append(spent_on(timed[name]))
+    return found
+
+
+def ratios_by(
+    found: Mapping[str, Sequence[Spent]],
+    baseline: str,
+    clock: Literal["cpu", "wall", "counted"] = "counted",
+    *,
+    seed: int = 0,
+) -> dict[str, Ratio]:
+    """Returns each variant's ratio to the baseline by one clock, from what `measure` returned."""
+    seconds = {name: [getattr(each, clock) for each in spent] for name, spent in found.items()}
     return ratios_of(seconds, baseline, seed=seed)
 
 
@@ -115,6 +153,24 @@ def ratios_of(
         name: _ratio(np.asarray(each), np.asarray(seconds[baseline]), rng)
         for name, each in seconds.items()
     }
+
+
+def spent_on(work: Callable[[], object]) -> Spent:
+    """Returns what a call takes; no garbage is collected meanwhile."""
+    on_gpu = torch.cuda.is_available()
+    gc.collect()
+    gc.disable()
+    try:
+        if on_gpu:
+            torch.cuda.synchronize()
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        if on_gpu:
+            torch.cuda.synchronize()
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    finally:
+        gc.enable()
+    return Spent(cpu, wall)
 
 
 def control_of(ratios: Mapping[str, Ratio]) -> float:
@@ -149,23 +205,6 @@ def show(figures: Iterable[Figure]) -> list[Figure]:
         print(figure.line(), flush=True)
         found.append(figure)
     return found
-
-
-def _timed(work: Callable[[], object]) -> float:
-    on_gpu = torch.cuda.is_available()
-    clock = time.perf_counter if on_gpu else time.process_time
-    gc.collect()
-    gc.disable()
-    try:
-        if on_gpu:
-            torch.cuda.synchronize()
-        began = clock()
-        work()
-        if on_gpu:
-            torch.cuda.synchronize()
-        return clock() - began
-    finally:
-        gc.enable()
 
 
 def _ratio(

@@ -56,7 +56,8 @@ class Trained:
 
     def transformers_loss(self) -> torch.Tensor:
         """Nats per token of the answers, by the model itself."""
-        input_ids = torch.tensor([(*answer[:PROMPT], *answer) for answer in self.answers])
+        rows = [(*answer[:PROMPT], *answer) for answer in self.answers]
+        input_ids = torch.tensor(rows, device=self.policy.device)
         labels = input_ids.clone()
         labels[:, :PROMPT] = -100
         loss: torch.Tensor = self.policy.lm(input_ids=input_ids, labels=labels).loss

@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _measure(store: RunStore, num_points: int) -> None:
-    run_id = _claimed_run(store)
+    run_id = claimed_run(store)
     steps = num_points // NUM_CURVES
     print(f"SQLite {sqlite_module().sqlite_version}, journal {journal_mode()}")
 
@@ -64,7 +64,8 @@ def _timed(action: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - start, result
 
 
-def _claimed_run(store: RunStore) -> str:
+def claimed_run(store: RunStore) -> str:
+    """Queues a run and claims it; returns its id. Its attempt is the first."""
     dataset = store.datasets.add("a" * 64, "benchmark", 1, 0, "{}")
     store.devices.set_slots(["cpu:0"])
     run = store.runs.create(NewRun("benchmark", "{}", "sft", "", "m", dataset.id, 0, 1))

@@ -22,6 +22,7 @@ MODULES: tuple[str, ...] = (
     "step_cost",
     "decoding",
     "sampling",
+    "training",
     "tokenising",
     "trl_sft",
 )

@@ -25,11 +25,10 @@ import torch
 from datasets import Dataset
 
 from benchmarks.paired import CONTROL, Figure, control_of, ratios_of, show
+from benchmarks.product_runs import begin_run
 from seqmatch import packaged_model
 from seqmatch.batches import draw_indices
-from seqmatch.config_flags import DEFAULT_DATA_DIR, run_config
-from seqmatch.reporting import NullReporter
-from seqmatch.run_start import begin
+from seqmatch.config_flags import DEFAULT_DATA_DIR
 from seqmatch.run_steps import TrainingRun
 from seqmatch.types import Demonstration, TokenizedDemonstration
 
@@ -183,22 +182,6 @@ def _figure(size: Size) -> Figure:
 
 
 def _begin(size: Size, folder: Path) -> TrainingRun:
-    settings: Mapping[str, Any] = {
-        "base_model": size.base_model,
-        "data": {"dataset": "0" * 64, "heldout_fraction": 0.05},
-        "objective": {"kind": "sft", "backspace": False},
-        "adapter": {"kind": size.adapter},
-        "optimization": {
-            "num_steps": 10_000,
-            "batch_size": size.batch_size,
-            "learning_rate": size.learning_rate,
-            "schedule": "constant",
-            "warmup_steps": 0,
-            "max_grad_norm": 1e6,
-        },
-        "evaluation": {"probe": False},
-        "device": "cpu",
-    }
     rng = np.random.default_rng(0)
 
     def letters(number: int) -> str:
@@ -207,16 +190,19 @@ def _begin(size: Size, folder: Path) -> TrainingRun:
     rows = [
         Demonstration(f"{at:06d}:", letters(size.num_letters), str(at)) for at in range(NUM_ROWS)
     ]
-    return begin(
-        run_config(settings),
-        rows,
-        run_dir=folder,
-        models_dir=DEFAULT_DATA_DIR / "models",
-        allowed_models=(),
-        reporter=NullReporter(),
-        dataset_sha256="0" * 64,
-        metrics_csv=None,
-    )
+    settings: Mapping[str, Any] = {
+        "base_model": size.base_model,
+        "data": {"heldout_fraction": 0.05},
+        "objective": {"kind": "sft", "backspace": False},
+        "adapter": {"kind": size.adapter},
+        "optimization": {
+            "batch_size": size.batch_size,
+            "learning_rate": size.learning_rate,
+            "max_grad_norm": 1e6,
+        },
+        "device": "cpu",
+    }
+    return begin_run(settings, rows, folder)
 
 
 def _drawn(run: TrainingRun, size: Size) -> list[TokenizedDemonstration]:

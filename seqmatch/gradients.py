@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from seqmatch.discriminators.player import SeenPass
 from seqmatch.distributed import ALONE, World
-from seqmatch.micro_batches import Pass, length_passes, num_positions
+from seqmatch.micro_batches import POSITIONS_A_PASS_COSTS, Pass, length_passes, num_positions
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.dispatch import (
     is_paired,
@@ -86,6 +86,7 @@ def accumulate_gradients(
     complete: Complete | None = None,
     world: World = ALONE,
     phases: PhaseTimes[Any] | None = None,
+    cost_of_a_pass: int = POSITIONS_A_PASS_COSTS,
 ) -> BatchLoss:
     """Adds the gradient of the objective to the parameters' and returns the loss.
 
@@ -106,10 +107,18 @@ def accumulate_gradients(
         world: The processes that share the passes. Gradient, loss and terms are then the parts of
             this process's passes: `added_up` joins them.
         phases: Counts the time to `data`, `forward` and `backward`.
+        cost_of_a_pass: In input positions; the more a pass costs, the fewer there are.
     """
     timed = PhaseTimes(HostClock()) if phases is None else phases
     with timed.during("data"):
-        cut = _cut(objective, demonstrated, replayed, max_positions, world.size)
+        sizes = [[num_positions(row) for row in group] for group in (demonstrated, replayed)]
+        cut = length_passes(
+            sizes,
+            max_positions,
+            num_processes=world.size,
+            cost_of_a_pass=cost_of_a_pass,
+            is_paired=bool(replayed) and is_paired(objective),
+        )
         one_of = partial(_pass, policy, demonstrated, replayed)
         own = range(world.rank, len(cut), world.size)
         passes = [one_of(cut[index]) for index in own]
@@ -182,22 +191,6 @@ def added_up(
         for name, value in part.terms.items():
             terms[name] = terms.get(name, 0.0) + value
     return replace(found, loss=sum(part.loss for part in losses), terms=terms)
-
-
-def _cut(
-    objective: ObjectiveConfig,
-    demonstrated: Sequence[Trajectory],
-    replayed: Sequence[Trajectory],
-    max_positions: int,
-    num_processes: int,
-) -> list[Pass]:
-    """The passes of a batch, by the places of their rows."""
-    return length_passes(
-        [[num_positions(row) for row in group] for group in (demonstrated, replayed)],
-        max_positions,
-        num_processes=num_processes,
-        is_paired=bool(replayed) and is_paired(objective),
-    )
 
 
 def _pass(

@@ -94,17 +94,28 @@ def carry_on(run: TrainingRun) -> TrainResult:
     """
     control = run.evaluate_if_due()
     while control is Control.GO_ON and run.state.step < run.config.optimization.num_steps:
-        control = run.refresh_rollouts()
-        if control is not Control.GO_ON:
-            break
-        run.update(run.draw_batch())
-        run.report_if_due()
-        control = run.ask()
-        if control is Control.GO_ON:
-            control = run.evaluate_if_due()
-        if control is Control.GO_ON:
-            run.save_if_due()
+        control = take_step(run)
     return _finish(run, control)
+
+
+def take_step(run: TrainingRun) -> Control:
+    """Takes one step of the loop, with all that is due before and after it.
+
+    Returns:
+        What the owner asks for next; where it asks to stop while rollouts are sampled, no step was
+        taken.
+    """
+    control = run.refresh_rollouts()
+    if control is not Control.GO_ON:
+        return control
+    run.update(run.draw_batch())
+    run.report_if_due()
+    control = run.ask()
+    if control is Control.GO_ON:
+        control = run.evaluate_if_due()
+    if control is Control.GO_ON:
+        run.save_if_due()
+    return control
 
 
 def _finish(run: TrainingRun, control: Control) -> TrainResult:

@@ -111,9 +111,8 @@ def test_blocks_that_run_again_are_divided_among_processes_too(two: Path) -> Non
 def test_a_round_on_two_processes_is_one_process_in_two_passes_bit_by_bit(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def in_two(groups: Any, max_positions: int, *, num_processes: int, is_paired: bool) -> Any:
-        count = 2 * num_processes
-        return length_passes(groups, max_positions, num_processes=count, is_paired=is_paired)
+    def in_two(groups: Any, max_positions: int, *, num_processes: int, **how: Any) -> Any:
+        return length_passes(groups, max_positions, num_processes=2 * num_processes, **how)
 
     monkeypatch.setattr(gradients, "length_passes", in_two)
 

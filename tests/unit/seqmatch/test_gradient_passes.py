@@ -52,10 +52,12 @@ def rows_of(policy: Policy, count: int, seed: int) -> list[Trajectory]:
 
 
 def found(
-    policy: Policy, objective: ObjectiveConfig, sides: Any, max_positions: int
+    policy: Policy, objective: ObjectiveConfig, sides: Any, max_positions: int, **settings: Any
 ) -> tuple[BatchLoss, dict[str, Tensor]]:
     policy.zero_grad()
-    batch = accumulate_gradients(policy, objective, *sides, beta=0.3, max_positions=max_positions)
+    batch = accumulate_gradients(
+        policy, objective, *sides, beta=0.3, max_positions=max_positions, **settings
+    )
     gradients = {
         name: weight.grad.clone()
         for name, weight in policy.named_parameters()
@@ -65,20 +67,18 @@ def found(
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda config: str(config.kind))
-def test_passes_add_up_to_the_whole_batch(
-    objective: ObjectiveConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_passes_add_up_to_the_whole_batch(objective: ObjectiveConfig) -> None:
     policy = policy_of(tiny_llama()).double()
     data = rows_of(policy, 11, seed=0)
     rollouts = rows_of(policy, 6, seed=1) if rollout_config(objective) else []
     sizes = [[num_positions(row) for row in side] for side in (data, rollouts)]
     cuts = [length_passes(sizes, limit) for limit in (10**6, 70)]
     assert len(cuts[1]) > len(cuts[0]) > 1  # the lengths alone cut, and memory cuts further
+    assert length_passes(sizes, 10**6, cost_of_a_pass=10**9) == [
+        [list(range(len(side))) for side in (data, rollouts)]
+    ]
 
-    with monkeypatch.context() as patched:
-        whole = [[list(range(len(side))) for side in (data, rollouts)]]
-        patched.setattr("seqmatch.gradients.length_passes", lambda *_, **__: whole)
-        at_once, expected = found(policy, objective, (data, rollouts), 10**6)
+    at_once, expected = found(policy, objective, (data, rollouts), 10**6, cost_of_a_pass=10**9)
 
     for limit in (10**6, 70):
         batch, gradients = found(policy, objective, (data, rollouts), limit)
