@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from seqmatch.architectures import check_decoding
 from seqmatch.config import AdapterConfig, DecodingConfig
+from seqmatch.decoding.generation import generate
+from seqmatch.decoding.uniforms import UniformSource
 from seqmatch.discriminators.beside_policy import second_adapter
 from seqmatch.errors import ConfigError
-from seqmatch.generation import UniformSource, generate
 from seqmatch.pass_mode import PLAIN, PassMode, plain_passes, resolved_precision
 from seqmatch.policy import Policy, load_policy
 from seqmatch.scratch_model import byte_llama
