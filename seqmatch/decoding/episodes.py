@@ -165,6 +165,7 @@ class Episodes:
         episode.taken_back.setdefault(len(episode.stack), set()).add(token)
         return True
 
+    @torch.inference_mode()
     def _choose(self, rows: NDArray[np.int64]) -> list[int]:
         episodes = [self.rows[row] for row in rows.tolist()]
         logits = self.states.logits(rows)

@@ -2,8 +2,9 @@
 
 One token of a small model is mostly the cost of calling operations, and an unmerged adapter adds
 two products to each linear layer. So the adapter is added to copies of the weights, query, key and
-value are one product, gate and up another; heads are rotated in place as complex numbers, and the
-queries that share a key are rows of one attention problem, so that keys are never repeated.
+value are one product, gate and up another, both with the weights of the norm before them; heads are
+rotated in place as complex numbers, and the queries that share a key are rows of one attention
+problem, so that keys are never repeated.
 
 For rotating in place the features of queries and keys are reordered, pairs side by side instead of
 half and half: both by the same order, which leaves their products as they are.
@@ -43,15 +44,13 @@ class _Product:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One block. Norms are the weights of root-mean-square norms."""
+    """One block. The weights of its two root-mean-square norms are in the products after them."""
 
-    norm_before_attention: Tensor
     qkv: _Product
     """Queries, keys and values, head after head."""
     head_norms: Tensor | None
     """[query and key heads, head_dim]: where queries and keys are normalised."""
     out: _Product
-    norm_before_mlp: Tensor
     gate_up: _Product
     down: _Product
 
@@ -91,8 +90,10 @@ class FusedReader:
         # Key heads, then value heads; slots of a head side by side, as attention reads them.
         shape = num_rows, 2 * self._num_keys, capacity, self._width
         self._cache = [self._embedding.new_zeros(shape) for _ in self._layers]
+        self._least = self._embedding.new_tensor(self._eps)
+        self._seen: tuple[tuple[int, int], list[tuple[Tensor, ...]]] = (0, 0), []
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def prefill(
         self, first: int, ids: "Int[Tensor, 'row slot']", last: "Int[Tensor, ' row']"
     ) -> "Float[Tensor, 'row hidden']":
@@ -111,9 +112,9 @@ class FusedReader:
         rotations = self._rotations[:length].repeat(num_rows, 1, 1)
         x = self._run(ids.flatten(), rotations, attend)
         at = torch.arange(num_rows, device=ids.device) * length + last
-        return self._normed(x[at], self._last_norm)
+        return torch.rms_norm(x[at], x.shape[-1:], self._last_norm, self._eps)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(
         self,
         ids: "Int[Tensor, ' row']",
@@ -126,19 +127,19 @@ class FusedReader:
         num_kept = 2 * self._num_keys
         heads_before = torch.arange(num_rows * num_kept, device=ids.device).view(num_rows, -1)
         at = (heads_before * self._capacity + slots[:, None]).flatten()
+        seen = self._views(num_rows, length)
 
         def attend(number: int, heads: Tensor) -> Tensor:
             queries, kept = heads.tensor_split([self._num_heads], dim=1)
-            cache = self._cache[number]
-            cache.view(-1, self._width).index_copy_(0, at, kept.reshape(-1, self._width))
-            keys, values = cache[:num_rows, :, :length].chunk(2, dim=1)
+            flat, keys, values = seen[number]
+            flat.index_copy_(0, at, kept.reshape(-1, self._width))
             # The queries that share a key are the rows of one problem.
             queries = queries.reshape(num_rows, self._num_keys, -1, self._width)
             found = functional.scaled_dot_product_attention(queries, keys, values, mask)
             return found.reshape(num_rows, -1)
 
         x = self._run(ids, self._rotations[positions], attend)
-        return self._normed(x, self._last_norm)
+        return torch.rms_norm(x, x.shape[-1:], self._last_norm, self._eps)
 
     def move(self, sources: "Int[Tensor, ' moved']", targets: "Int[Tensor, ' moved']") -> None:
         """Copies what rows hold to other rows."""
@@ -151,22 +152,37 @@ class FusedReader:
         """The blocks over some tokens; `attend` has the layer and its heads, already rotated."""
         x = functional.embedding(ids, self._embedding)
         for number, layer in enumerate(self._layers):
-            qkv = layer.qkv(self._normed(x, layer.norm_before_attention))
+            qkv = layer.qkv(self._normed(x))
             heads = qkv.view(len(ids), -1, self._width)
             self._rotate(heads[:, : self._num_heads + self._num_keys], layer, rotations)
             x = x + layer.out(attend(number, heads))
-            gate, up = layer.gate_up(self._normed(x, layer.norm_before_mlp)).chunk(2, dim=-1)
+            gate, up = layer.gate_up(self._normed(x)).chunk(2, dim=-1)
             x = x + layer.down(functional.silu(gate).mul_(up))
         return x
 
     def _rotate(self, heads: Tensor, layer: _Layer, rotations: Tensor) -> None:
         if layer.head_norms is not None:
-            heads.copy_(self._normed(heads, None) * layer.head_norms)
+            heads.copy_(self._normed(heads) * layer.head_norms)
         torch.view_as_complex(heads.view(*heads.shape[:-1], -1, 2)).mul_(rotations)
 
-    def _normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        normed: Tensor = torch.rms_norm(x, x.shape[-1:], weight, self._eps)
-        return normed
+    def _normed(self, x: Tensor) -> Tensor:
+        """Over the root of the mean square; in fewer operations than `rms_norm` is made of."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return x * torch.addcmul(self._least, length, length, value=1 / x.shape[-1]).rsqrt_()
+
+    def _views(self, num_rows: int, length: int) -> list[tuple[Tensor, ...]]:
+        """Of each layer's cache all slots of all heads, and the keys and values of some rows."""
+        if self._seen[0] != (num_rows, length):
+            views: list[tuple[Tensor, ...]] = [
+                (
+                    cache.view(-1, self._width),
+                    cache[:num_rows, : self._num_keys, :length],
+                    cache[:num_rows, self._num_keys :, :length],
+                )
+                for cache in self._cache
+            ]
+            self._seen = (num_rows, length), views
+        return self._seen[1]
 
     def _fused(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
@@ -190,12 +206,12 @@ class FusedReader:
                 ]
             )
         return _Layer(
-            layer.input_layernorm.weight,
-            _stacked(queries, keys, _merged(attention.v_proj)),
+            _stacked(layer.input_layernorm.weight, queries, keys, _merged(attention.v_proj)),
             norms,
             _merged(attention.o_proj),
-            layer.post_attention_layernorm.weight,
-            _stacked(_merged(mlp.gate_proj), _merged(mlp.up_proj)),
+            _stacked(
+                layer.post_attention_layernorm.weight, _merged(mlp.gate_proj), _merged(mlp.up_proj)
+            ),
             _merged(mlp.down_proj),
         )
 
@@ -230,10 +246,11 @@ def _merged(linear: Any) -> _Product:
     return _Product(weight.detach(), plain.bias)
 
 
-def _stacked(*products: _Product) -> _Product:
+def _stacked(norm: Tensor, *products: _Product) -> _Product:
+    """Products of the same input as one, which is first multiplied with the weights of a norm."""
     biases = [each.bias for each in products if each.bias is not None]
     bias = torch.cat(biases) if len(biases) == len(products) else None
-    return _Product(torch.cat([each.weight for each in products]), bias)
+    return _Product(torch.cat([each.weight for each in products]).mul_(norm), bias)
 
 
 def _rotations(rotary: Any, policy: "Policy", capacity: int) -> Tensor:
