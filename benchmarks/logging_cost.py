@@ -137,7 +137,7 @@ class Reported:
         return len(marks) // 2, run.state.means.take()
 
 
-def figures(device: str, rounds: int = 10, num_steps: int = 50) -> Iterator[Figure]:
+def figures(device: str, rounds: int = 10, num_steps: int = 200) -> Iterator[Figure]:
     """Measures rounds of so many steps."""
     with tempfile.TemporaryDirectory() as folder:
         silent = Silent(Path(folder) / "silent", device)

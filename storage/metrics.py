@@ -8,13 +8,24 @@ written over.
 import math
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from storage import run_rows
 from storage.engine import Database
 from storage.records import MetricPage, MetricPoint
 from storage.tables import metric_points, metric_series, runs, samples
+
+# Made once: making a statement takes SQLAlchemy longer than SQLite takes to run it.
+_INSERT = insert(metric_points)
+_WRITE = _INSERT.on_conflict_do_update(
+    index_elements=["series_id", "step"],
+    set_={"value": _INSERT.excluded.value, "seq": _INSERT.excluded.seq},
+)
+_SERIES = select(metric_series.c.name, metric_series.c.id).where(
+    metric_series.c.run_number == bindparam("run_number")
+)
+_NEW_SERIES = insert(metric_series).on_conflict_do_nothing()
 
 
 class Metrics:
@@ -46,12 +57,7 @@ class Metrics:
                 }
                 for index, point in enumerate(points)
             ]
-            statement = insert(metric_points)
-            written = statement.on_conflict_do_update(
-                index_elements=["series_id", "step"],
-                set_={"value": statement.excluded.value, "seq": statement.excluded.seq},
-            )
-            connection.execute(written, rows)
+            connection.execute(_WRITE, rows)
 
     def read(self, run_id: str, names: Iterable[str] | None = None, after: int = 0) -> MetricPage:
         """Returns the points written since the cursor `after`, in the order of their writing.
@@ -122,17 +128,17 @@ class Metrics:
 
 def _advance(connection: Connection, run_id: str, attempt: int, count: int) -> RowMapping:
     """Checks the fence and takes `count` numbers, in one statement."""
-    return run_rows.update_owned(connection, run_id, attempt, metric_seq=runs.c.metric_seq + count)
+    return run_rows.update_owned(connection, run_id, attempt, metric_seq=count)
 
 
 def _series_ids(connection: Connection, run_number: int, names: set[str]) -> dict[str, int]:
-    """Returns the ids of the run's series of these names, making those that are missing."""
-    rows = [{"run_number": run_number, "name": name} for name in sorted(names)]
-    connection.execute(insert(metric_series).on_conflict_do_nothing(), rows)
-    query = select(metric_series.c.name, metric_series.c.id).where(
-        metric_series.c.run_number == run_number, metric_series.c.name.in_(names)
-    )
-    return {row.name: row.id for row in connection.execute(query)}
+    """Returns the ids of the run's series by name, making those of `names` that are missing."""
+    asked = {"run_number": run_number}
+    found = dict(connection.execute(_SERIES, asked).tuples().all())
+    if missing := sorted(names - found.keys()):
+        connection.execute(_NEW_SERIES, [{**asked, "name": name} for name in missing])
+        found = dict(connection.execute(_SERIES, asked).tuples().all())
+    return found
 
 
 def _finite(value: float | None) -> float | None:
