@@ -23,6 +23,8 @@ from seqmatch.policy import Policy
 OnActions = Callable[[list[tuple[int, int]]], None]
 _REFILL_SHARE = 4
 """Prompts are read when at least one row of so many is free: few passes, each over several."""
+_NUMBERS_AT_ONCE = 64
+"""Random numbers that are drawn for an episode at once."""
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Episode:
     actions: list[int] = field(default_factory=list)
     stack: list[int] = field(default_factory=list)
     """The tokens that stand."""
+    numbers: list[float] = field(default_factory=list)
+    """The random numbers of its actions, as far as they have been drawn."""
     taken_back: dict[int, set[int]] = field(default_factory=dict)
     """The tokens that were taken back, by the depth of the state under them."""
     is_finished: bool = False
@@ -52,14 +56,18 @@ action does not exist. It may change the logits."""
 def sampled(decoding: DecodingConfig, uniforms: UniformSource) -> Choice:
     """Returns the choice by the random number of (identity, index of the action)."""
 
+    def next_number(episode: Episode) -> float:
+        index = len(episode.actions)
+        if index == len(episode.numbers):
+            rows = np.full(_NUMBERS_AT_ONCE, episode.identity)
+            episode.numbers += uniforms.draw(rows, index + np.arange(_NUMBERS_AT_ONCE)).tolist()
+        return episode.numbers[index]
+
     def choose(logits: Tensor, episodes: Sequence[Episode]) -> Tensor:
-        numbers = uniforms.draw(
-            np.array([each.identity for each in episodes]),
-            np.array([len(each.actions) for each in episodes]),
-        )
+        numbers = [next_number(each) for each in episodes]
         return choose_by_uniform(
             logits,
-            torch.from_numpy(numbers).to(logits.device),
+            torch.tensor(numbers, dtype=torch.float64, device=logits.device),
             temperature=decoding.temperature,
             top_k=decoding.top_k,
             top_p=decoding.top_p,
@@ -94,6 +102,9 @@ class Episodes:
         """Makes room for `num_rows` episodes at once; the others wait in their order."""
         self.policy, self.decoding, self.choose = policy, decoding, choose
         self.on_actions = on_actions
+        # Asked at each action: some are found anew at every access.
+        self.backspace_id, self.stop_id = policy.space.backspace_id, policy.space.eos_id
+        self.stops = decoding.stops
         self.backspace = backspace and policy.space.has_backspace
         self.reserve = min(decoding.max_new_tokens, decoding.max_actions // 4)
         self.waiting = deque(episodes)
@@ -152,17 +163,17 @@ class Episodes:
     def _take(self, episode: Episode, action: int) -> bool:
         """Adds an action to an episode; returns whether it is a backspace."""
         episode.actions.append(action)
-        if action != self.policy.space.backspace_id:
-            episode.stack.append(action)
-            is_stop = action == self.policy.space.eos_id
-            episode.is_finished = is_stop or has_stop_string(
-                self.policy.tokenizer, episode.stack, self.decoding.stops
+        stack = episode.stack
+        if action != self.backspace_id:
+            stack.append(action)
+            episode.is_finished = action == self.stop_id or (
+                bool(self.stops) and has_stop_string(self.policy.tokenizer, stack, self.stops)
             )
             return False
-        token = episode.stack.pop()
+        token = stack.pop()
         # The state above will not come again.
-        episode.taken_back.pop(len(episode.stack) + 1, None)
-        episode.taken_back.setdefault(len(episode.stack), set()).add(token)
+        episode.taken_back.pop(len(stack) + 1, None)
+        episode.taken_back.setdefault(len(stack), set()).add(token)
         return True
 
     @torch.inference_mode()
@@ -170,14 +181,12 @@ class Episodes:
         episodes = [self.rows[row] for row in rows.tolist()]
         logits = self.states.logits(rows)
         if self.backspace:
-            banned = [at for at, each in enumerate(episodes) if not self._may_delete(each)]
-            if banned:
-                logits[banned, -1] = -torch.inf
+            last = self.decoding.max_actions - self.reserve
+            is_banned = [not each.stack or len(each.actions) >= last for each in episodes]
+            if any(is_banned):
+                where = torch.tensor(is_banned, device=logits.device)
+                logits[:, -1].masked_fill_(where, -torch.inf)
         return self.choose(logits, episodes).tolist()
-
-    def _may_delete(self, episode: Episode) -> bool:
-        left = self.decoding.max_actions - len(episode.actions)
-        return bool(episode.stack) and left > self.reserve
 
     def _has_ended(self, episode: Episode) -> bool:
         return (

@@ -112,7 +112,7 @@ class FusedReader:
         rotations = self._rotations[:length].repeat(num_rows, 1, 1)
         x = self._run(ids.flatten(), rotations, attend)
         at = torch.arange(num_rows, device=ids.device) * length + last
-        return torch.rms_norm(x[at], x.shape[-1:], self._last_norm, self._eps)
+        return self._normed(x[at]).mul_(self._last_norm)
 
     @torch.inference_mode()
     def step(
@@ -139,7 +139,7 @@ class FusedReader:
             return found.reshape(num_rows, -1)
 
         x = self._run(ids, self._rotations[positions], attend)
-        return torch.rms_norm(x, x.shape[-1:], self._last_norm, self._eps)
+        return self._normed(x).mul_(self._last_norm)
 
     def move(self, sources: "Int[Tensor, ' moved']", targets: "Int[Tensor, ' moved']") -> None:
         """Copies what rows hold to other rows."""
@@ -208,11 +208,11 @@ class FusedReader:
         return _Layer(
             _stacked(layer.input_layernorm.weight, queries, keys, _merged(attention.v_proj)),
             norms,
-            _merged(attention.o_proj),
+            _stacked(None, _merged(attention.o_proj)),
             _stacked(
                 layer.post_attention_layernorm.weight, _merged(mlp.gate_proj), _merged(mlp.up_proj)
             ),
-            _merged(mlp.down_proj),
+            _stacked(None, _merged(mlp.down_proj)),
         )
 
 
@@ -246,11 +246,18 @@ def _merged(linear: Any) -> _Product:
     return _Product(weight.detach(), plain.bias)
 
 
-def _stacked(norm: Tensor, *products: _Product) -> _Product:
-    """Products of the same input as one, which is first multiplied with the weights of a norm."""
+def _stacked(norm: Tensor | None, *products: _Product) -> _Product:
+    """Copies products of the same input as one, which is first multiplied with a norm's weights.
+
+    All weights of an input stand side by side: few rows are multiplied a quarter faster than with
+    all weights of an output side by side, and many as fast.
+    """
     biases = [each.bias for each in products if each.bias is not None]
     bias = torch.cat(biases) if len(biases) == len(products) else None
-    return _Product(torch.cat([each.weight for each in products]).mul_(norm), bias)
+    weight = torch.cat([each.weight.t() for each in products], dim=1)
+    if norm is not None:
+        weight.mul_(norm[:, None])
+    return _Product(weight.t(), bias)
 
 
 def _rotations(rotary: Any, policy: "Policy", capacity: int) -> Tensor:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from seqmatch.policy import Policy
 
-_LENGTH_STEP = 32
+_LENGTH_STEP = 8
 """The cache is read up to a multiple of this, to keep the number of different shapes small."""
 RING_DEPTHS = 8
 """Depths whose logits are kept; of longer chains of pops the unembedding is read again."""

@@ -3,6 +3,7 @@
 The law is that of transformers' processors in their order: temperature, top-k, top-p, min-p.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,22 +47,24 @@ def choose_by_uniform(
     Raises:
         DivergedError: A row's logits are not finite.
     """
-    logits = logits.float()
-    weights = logits - logits.amax(dim=1, keepdim=True)
     if temperature != 1.0:
-        weights /= temperature
-    weights.exp_()  # in place: fresh memory for each would take longer than the sums
-    # The likeliest action has the weight 1 from here on, whatever is left out.
+        # Differences first: divided by a low temperature the logits themselves would lose digits.
+        logits = logits.float()
+        logits = (logits - logits.amax(dim=1, keepdim=True)).div_(temperature)
+    weights = torch.softmax(logits, dim=1, dtype=torch.float32)
     if 0 < top_k < weights.shape[1]:
         least = weights.topk(top_k, dim=1).values[:, -1:]
         weights = weights.masked_fill(weights < least, 0.0)
     if top_p < 1.0:
         weights = _nucleus(weights, top_p)
     if min_p > 0.0:
-        weights = weights.masked_fill(weights < min_p, 0.0)
+        # The likeliest action is never left out.
+        weights = weights.masked_fill(weights < min_p * weights.amax(dim=1, keepdim=True), 0.0)
     if weights.shape[1] <= _AT_ONCE:
-        cdf = weights.double().cumsum(dim=1)
-        return _first_above(cdf, uniforms[:, None] * _finite(cdf[:, -1:]))[:, 0]
+        cdf = weights.cumsum(dim=1, dtype=torch.float64)
+        # Below the last sum, however it is rounded, since the number is below 1.
+        target = uniforms[:, None] * _finite(cdf[:, -1:])
+        return torch.searchsorted(cdf, target, right=True)[:, 0]
     return _in_two_levels(weights, uniforms)
 
 
@@ -70,7 +73,7 @@ def _in_two_levels(weights: Tensor, uniforms: Tensor) -> Tensor:
     width = round(num_actions**0.5)
     blocks = weights.unfold(1, width, width).sum(dim=2)
     rest = weights[:, blocks.shape[1] * width :].sum(dim=1, keepdim=True)
-    block_cdf = torch.cat([blocks, rest], dim=1).double().cumsum(dim=1)
+    block_cdf = torch.cat([blocks, rest], dim=1).cumsum(dim=1, dtype=torch.float64)
     target = uniforms[:, None] * _finite(block_cdf[:, -1:])
     block = _first_above(block_cdf, target)
     below = torch.where(block > 0, block_cdf.gather(1, (block - 1).clamp(min=0)), 0.0)
@@ -83,7 +86,7 @@ def _in_two_levels(weights: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _finite(total: Tensor) -> Tensor:
-    if not bool(torch.isfinite(total).all()):
+    if not all(map(math.isfinite, total[:, 0].tolist())):
         raise DivergedError("the policy's logits are not finite, so no action can be sampled")
     return total
 
