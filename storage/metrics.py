@@ -8,12 +8,12 @@ written over.
 import math
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from storage import run_rows
 from storage.engine import Database
-from storage.records import MetricPage, MetricPoint
+from storage.records import ControlRequest, MetricPage, MetricPoint, Progress
+from storage.run_rows import not_found, of_progress, update_owned
 from storage.tables import metric_points, metric_series, runs, samples
 
 # Made once: making a statement takes SQLAlchemy longer than SQLite takes to run it.
@@ -34,18 +34,33 @@ class Metrics:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def append(self, run_id: str, attempt: int, points: Sequence[MetricPoint]) -> None:
+    def append(
+        self,
+        run_id: str,
+        attempt: int,
+        points: Sequence[MetricPoint],
+        progress: Progress | None = None,
+    ) -> ControlRequest:
         """Writes points in one transaction; once it returns, no death of a process loses them.
 
         A point of the same name and step is replaced. Not-a-number and infinities are kept as None.
 
+        Args:
+            run_id: The run.
+            attempt: Who works on it.
+            points: At least one.
+            progress: How far the run is, where that is told by the way.
+
+        Returns:
+            What was asked of the run.
+
         Raises:
             LeaseLostError: The attempt does not own the run; nothing was written.
         """
-        if not points:
-            return
         with self._database.write() as connection:
-            last = _advance(connection, run_id, attempt, len(points))
+            told = {} if progress is None else of_progress(progress, self._database.now())
+            # The fence, the numbers of the points and the progress are one statement.
+            last = update_owned(connection, run_id, attempt, metric_seq=len(points), **told)
             series = _series_ids(connection, last["number"], {point.name for point in points})
             first = last["metric_seq"] - len(points) + 1
             rows = [
@@ -58,6 +73,7 @@ class Metrics:
                 for index, point in enumerate(points)
             ]
             connection.execute(_WRITE, rows)
+        return ControlRequest(last["control"])
 
     def read(self, run_id: str, names: Iterable[str] | None = None, after: int = 0) -> MetricPage:
         """Returns the points written since the cursor `after`, in the order of their writing.
@@ -78,7 +94,7 @@ class Metrics:
             columns = (runs.c.number, runs.c.metric_seq, runs.c.metric_reset_seq)
             run = connection.execute(select(*columns).where(runs.c.id == run_id)).first()
             if run is None:
-                raise run_rows.not_found(run_id)
+                raise not_found(run_id)
             is_reset = 0 < after < run.metric_reset_seq
             query = (
                 select(metric_series.c.name, metric_points.c.step, metric_points.c.value)
@@ -111,7 +127,7 @@ class Metrics:
         """
         with self._database.write() as connection:
             # The count advances past all points, so that older cursors are known for what they are.
-            row = _advance(connection, run_id, attempt, 1)
+            row = update_owned(connection, run_id, attempt, metric_seq=1)
             of_run = select(metric_series.c.id).where(metric_series.c.run_number == row["number"])
             dropped = connection.execute(
                 delete(metric_points).where(
@@ -126,18 +142,13 @@ class Metrics:
                 connection.execute(mark.values(metric_reset_seq=row["metric_seq"]))
 
 
-def _advance(connection: Connection, run_id: str, attempt: int, count: int) -> RowMapping:
-    """Checks the fence and takes `count` numbers, in one statement."""
-    return run_rows.update_owned(connection, run_id, attempt, metric_seq=count)
-
-
 def _series_ids(connection: Connection, run_number: int, names: set[str]) -> dict[str, int]:
     """Returns the ids of the run's series by name, making those of `names` that are missing."""
     asked = {"run_number": run_number}
-    found = dict(connection.execute(_SERIES, asked).tuples().all())
+    found = dict(connection.execute(_SERIES, asked).all())
     if missing := sorted(names - found.keys()):
         connection.execute(_NEW_SERIES, [{**asked, "name": name} for name in missing])
-        found = dict(connection.execute(_SERIES, asked).tuples().all())
+        found = dict(connection.execute(_SERIES, asked).all())
     return found
 
 

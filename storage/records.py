@@ -154,6 +154,16 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    step: int
+    """Steps that are done."""
+    steps_per_second: float | None
+    """None where nobody knows yet."""
+
+
+@dataclass(frozen=True)
 class MetricPoint:
     """One point of a curve; `value` is None where the number was not finite."""
 

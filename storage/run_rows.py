@@ -11,7 +11,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from storage.errors import IllegalTransitionError, LeaseLostError, RunNotFoundError
 from storage.placing import several
-from storage.records import ControlRequest, RunRecord, RunStatus
+from storage.records import ControlRequest, Progress, RunRecord, RunStatus
 from storage.tables import device_slots, runs
 
 _HIDDEN = ("number", "metric_seq", "metric_reset_seq")
@@ -135,6 +135,12 @@ def _change_of_owner(names: tuple[str, ...]) -> ReturningUpdate[Any]:
         .values(changes)
         .returning(runs.c.number, runs.c.control, runs.c.metric_seq)
     )
+
+
+def of_progress(progress: Progress, now: float) -> dict[str, Any]:
+    """Returns the changes to a run that is so far now."""
+    told = {"step": progress.step, "steps_per_second": progress.steps_per_second}
+    return told | {"progress_at": now}
 
 
 def update_owned(connection: Connection, run_id: str, attempt: int, **changes: Any) -> RowMapping:

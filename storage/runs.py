@@ -18,7 +18,7 @@ from storage.errors import DatasetNotFoundError, IllegalTransitionError, Invalid
 from storage.file_system import make_private_folder
 from storage.ids import new_id
 from storage.placing import several
-from storage.records import Claim, ControlRequest, NewRun, RunRecord, RunStatus
+from storage.records import Claim, ControlRequest, NewRun, Progress, RunRecord, RunStatus
 from storage.tables import datasets, runs
 
 MAX_CRASHES = 3
@@ -288,23 +288,15 @@ class Runs:
             control = connection.execute(statement).scalar()
         return None if control is None else ControlRequest(control)
 
-    def progress(
-        self, run_id: str, attempt: int, step: int, steps_per_second: float | None
-    ) -> ControlRequest:
-        """Says that `step` steps are done; returns what was asked of the run.
+    def progress(self, run_id: str, attempt: int, progress: Progress) -> ControlRequest:
+        """Says how far a run is; returns what was asked of it.
 
         Raises:
             LeaseLostError: The attempt does not own the run.
         """
         with self._database.write() as connection:
-            row = run_rows.update_owned(
-                connection,
-                run_id,
-                attempt,
-                step=step,
-                steps_per_second=steps_per_second,
-                progress_at=self._database.now(),
-            )
+            changes = run_rows.of_progress(progress, self._database.now())
+            row = run_rows.update_owned(connection, run_id, attempt, **changes)
         return ControlRequest(row["control"])
 
     def set_phase(self, run_id: str, attempt: int, phase: str) -> None:

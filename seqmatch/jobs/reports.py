@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,7 @@ def write_reports(
     for kind, group in groupby(reports, key=lambda report: report.kind):
         batch = list(group)
         if kind == "metrics":
-            points = [MetricPoint(**point) for report in batch for point in report.body["points"]]
-            store.metrics.append(run_id, attempt, points)
+            store.metrics.append(run_id, attempt, points_of(batch))
             done += len(batch)
             yield done
             continue
@@ -49,6 +48,16 @@ def write_reports(
             _write_one(store, run_id, attempt, report)
             done += 1
             yield done
+
+
+def points_of(reports: Iterable[Report]) -> list[MetricPoint]:
+    """Returns the points of reports of metrics."""
+    return [MetricPoint(**point) for report in reports for point in report.body["points"]]
+
+
+def num_last_metrics(reports: Sequence[Report]) -> int:
+    """Returns how many reports at the end are of metrics."""
+    return len(list(takewhile(lambda report: report.kind == "metrics", reversed(reports))))
 
 
 def _write_one(store: RunStore, run_id: str, attempt: int, report: Report) -> None:

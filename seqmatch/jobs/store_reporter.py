@@ -15,12 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from seqmatch.jobs.attempt_files import spool_path
-from seqmatch.jobs.reports import Report, append_spool, write_reports
+from seqmatch.jobs.reports import (
+    Report,
+    append_spool,
+    num_last_metrics,
+    points_of,
+    write_reports,
+)
 from seqmatch.metrics import METRICS
 from seqmatch.reporting import Control, Level, Trace
 from storage import RunStore
 from storage.errors import LeaseLostError, RunNotFoundError, StorageError
-from storage.records import ControlRequest, RunStatus
+from storage.records import ControlRequest, Progress, RunStatus
 
 WRITE_SECONDS = 0.5
 """How long a report may wait for others to be written with."""
@@ -154,8 +160,13 @@ class StoreReporter:
         if self._is_superseded:
             return True
         try:
-            self._write_reports()
-            self._exchange_progress()
+            with self._guard:
+                reports = list(self._pending)
+            # The last numbers and the progress are one transaction: most writes are of these two.
+            count = num_last_metrics(reports) if self._has_progress() else 0
+            border = len(reports) - count
+            self._write_reports(reports[:border])
+            self._exchange_progress(reports[border:])
         except (LeaseLostError, RunNotFoundError) as error:
             print(f"this attempt no longer owns the run: {error}", file=sys.stderr, flush=True)
             self._is_superseded = True
@@ -166,19 +177,25 @@ class StoreReporter:
             return False
         return True
 
-    def _write_reports(self) -> None:
-        with self._guard:
-            reports = list(self._pending)
+    def _has_progress(self) -> bool:
+        return self._done is not None and self._done != self._written_done
+
+    def _write_reports(self, reports: Sequence[Report]) -> None:
         written = 0
         for done in write_reports(self._store, self._run_id, self._attempt, reports):
-            with self._guard:
-                del self._pending[: done - written]
-                self._num_spooled = max(0, self._num_spooled - (done - written))
+            self._forget(done - written)
             written = done
-        if not self._num_spooled:
-            self._spool.unlink(missing_ok=True)
 
-    def _exchange_progress(self) -> None:
+    def _forget(self, count: int) -> None:
+        """Drops the first pending reports, which are in the store."""
+        with self._guard:
+            del self._pending[:count]
+            self._num_spooled = max(0, self._num_spooled - count)
+            if not self._num_spooled:
+                self._spool.unlink(missing_ok=True)
+
+    def _exchange_progress(self, curves: Sequence[Report]) -> None:
+        """Writes the last reports of metrics and how far the run is; hears what is asked of it."""
         done, before = self._done, self._written_done
         if done is None or done == before:
             run = self._store.runs.get(self._run_id)
@@ -190,9 +207,13 @@ class StoreReporter:
         speed = None
         if before is not None and at > before[1] and step >= before[0]:
             speed = (step - before[0]) / (at - before[1])
-        self._control = _CONTROLS[
-            self._store.runs.progress(self._run_id, self._attempt, step, speed)
-        ]
+        asked_by, progress = (self._run_id, self._attempt), Progress(step, speed)
+        if points := points_of(curves):
+            asked = self._store.metrics.append(*asked_by, points, progress)
+            self._forget(len(curves))
+        else:
+            asked = self._store.runs.progress(*asked_by, progress)
+        self._control = _CONTROLS[asked]
         self._written_done = done
 
     def _spool_rest(self) -> None:

@@ -10,7 +10,7 @@ from seqmatch.config import DataConfig, OptimizationConfig, RunConfig
 from seqmatch.objectives import SequenceMatchConfig, SFTConfig
 from seqmatch.reporting import Trace
 from storage import RunStore
-from storage.records import MetricPoint, NewRun, RunRecord, RunStatus
+from storage.records import MetricPoint, NewRun, Progress, RunRecord, RunStatus
 
 DATASET = "a" * 64
 BACKSPACE = 259
@@ -120,7 +120,7 @@ def _report(store: RunStore, run: RunRecord, attempt: int, last_step: int, shift
     store.metrics.append(run.id, attempt, curve_points(last_step, shift))
     for step in range(250, last_step + 1, 250):
         store.notes.add_samples(run.id, attempt, step, sample_traces(step))
-    store.runs.progress(run.id, attempt, last_step, 12.5)
+    store.runs.progress(run.id, attempt, Progress(last_step, 12.5))
 
 
 def _finish(store: RunStore, run: RunRecord, shift: float) -> str:

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from seqmatch.jobs.runs_at_once import runs_at_once, set_runs_at_once
 from storage import RunStore
+from storage.records import Progress
 from tests.browser.filled_store import HOSTILE_NAME
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -147,6 +148,6 @@ def test_live_views_follow_the_store_and_pause(
     run = filled_store.runs.get(_run_id(filled_store, "SequenceMatch, smaller alpha"))
     page = visit(f"{filled_pages}/run?run={run.id}")
     expect(page.locator("#run-head .status-line")).to_contain_text("step 1,200")
-    filled_store.runs.progress(run.id, run.attempt, 1300, 10.0)
+    filled_store.runs.progress(run.id, run.attempt, Progress(1300, 10.0))
     expect(page.locator("#run-head .status-line")).to_contain_text("step 1,300")
-    filled_store.runs.progress(run.id, run.attempt, run.step, 12.5)
+    filled_store.runs.progress(run.id, run.attempt, Progress(run.step, 12.5))

@@ -20,7 +20,7 @@ from seqmatch.jobs.lens_work import Lens
 from seqmatch.jobs.loaded_policies import LoadedPolicies
 from seqmatch.reporting import NullReporter
 from seqmatch.training import train
-from storage.records import RunStatus, TaskStatus
+from storage.records import Progress, RunStatus, TaskStatus
 from tests.integration.jobs.shop import Shop
 from tests.objective_settings import OBJECTIVE_SETTINGS
 
@@ -66,7 +66,7 @@ def _trained(shop: Shop, name: str, objective: dict[str, object]) -> str:
         reporter=NullReporter(),
         dataset_sha256=shop.dataset.id,
     )
-    shop.store.runs.progress(run.id, claim.attempt, 2, 0.0)
+    shop.store.runs.progress(run.id, claim.attempt, Progress(2, 0.0))
     shop.store.runs.finish(run.id, claim.attempt, RunStatus.COMPLETED)
     return run.id
 

@@ -48,6 +48,24 @@ def test_everything_reported_is_in_the_store_after_a_flush(store: RunStore, clai
     reporter.close()
 
 
+def test_numbers_between_other_reports_keep_their_order(store: RunStore, claim: Claim) -> None:
+    reporter = StoreReporter(store, claim.run.id, claim.attempt)
+    for step in range(1, 4):
+        reporter.metrics(step, {"train/loss": float(step)})
+        reporter.event("warning", f"at_{step}", "said between two numbers")
+    for step in range(4, 6):
+        reporter.metrics(step, {"train/loss": float(step)})
+        reporter.progress(step, 10)
+    reporter.close()
+    points = store.metrics.read(claim.run.id).points
+    assert [(point.step, point.value) for point in points] == [
+        (at, float(at)) for at in range(1, 6)
+    ]
+    codes = [event.code for event in store.notes.events(claim.run.id)]
+    assert codes == ["at_1", "at_2", "at_3"]
+    assert store.runs.get(claim.run.id).step == 5
+
+
 def test_a_request_is_heard_and_a_lost_lease_stops(store: RunStore, claim: Claim) -> None:
     reporter = StoreReporter(store, claim.run.id, claim.attempt)
     assert reporter.progress(1, 10) is Control.GO_ON

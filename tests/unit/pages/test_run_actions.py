@@ -16,7 +16,7 @@ from pages.page import AppContext
 from pages.presenters.palette import RunLook
 from seqmatch.errors import ConfigError
 from storage import RunStore
-from storage.records import ControlRequest, MetricPoint, RunStatus
+from storage.records import ControlRequest, MetricPoint, Progress, RunStatus
 from tests.browser.filled_store import fill
 
 
@@ -101,14 +101,14 @@ def test_the_cache_reads_on_and_forgets_points_that_were_dropped(
     look = RunLook(0)
     run = store.runs.get(ids["running"])
     before, cursor = cache.of_run(run, look)
-    store.runs.progress(run.id, run.attempt, 1210, 12.0)
+    store.runs.progress(run.id, run.attempt, Progress(1210, 12.0))
     store.metrics.append(run.id, run.attempt, [MetricPoint("eval/nll", 1210, 0.5)])
     after, later = cache.of_run(store.runs.get(run.id), look)
     assert later > cursor
     assert after.series["eval/nll"] == {**before.series["eval/nll"], 1210: 0.5}
     assert cache.of_run(store.runs.get(run.id), look)[1] == later
     store.metrics.clear_after(run.id, run.attempt, 1000)
-    store.runs.progress(run.id, run.attempt, 1000, 12.0)
+    store.runs.progress(run.id, run.attempt, Progress(1000, 12.0))
     resumed, _ = cache.of_run(store.runs.get(run.id), look)
     assert max(resumed.series["eval/nll"]) == 1000
 

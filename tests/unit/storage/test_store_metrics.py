@@ -9,8 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import RunStore
-from storage.errors import InvalidValueError, RunNotFoundError
-from storage.records import Claim, EventRecord, MetricPoint, SampleRecord
+from storage.errors import InvalidValueError, LeaseLostError, RunNotFoundError
+from storage.records import (
+    Claim,
+    ControlRequest,
+    EventRecord,
+    MetricPoint,
+    Progress,
+    SampleRecord,
+)
 
 if TYPE_CHECKING:
     from tests.unit.storage.conftest import Clock
@@ -100,8 +107,20 @@ def test_unknown_runs(store: RunStore) -> None:
     assert store.metrics.names("a" * 16) == ()
 
 
-def test_an_empty_batch_writes_nothing(store: RunStore) -> None:
-    store.metrics.append("a" * 16, 1, [])
+def test_points_are_written_together_with_the_progress(store: RunStore, claim: Claimed) -> None:
+    run_id = claim().run.id
+    progress, points = Progress(2, 4.5), _points("train/loss", range(3))
+    assert store.metrics.append(run_id, 1, points, progress) is ControlRequest.NONE
+    run = store.runs.get(run_id)
+    assert (run.step, run.steps_per_second) == (2, 4.5)
+    assert run.progress_at is not None
+    store.runs.request(run_id, ControlRequest.STOP)
+    assert store.metrics.append(run_id, 1, points) is ControlRequest.STOP
+    assert store.runs.get(run_id).step == 2
+    with pytest.raises(LeaseLostError):
+        store.metrics.append(run_id, 2, _points("train/loss", range(9)), Progress(9, None))
+    assert store.runs.get(run_id).step == 2
+    assert len(store.metrics.read(run_id).points) == 3
 
 
 def test_clear_after_drops_what_a_resume_does_again(store: RunStore, claim: Claimed) -> None:

@@ -15,7 +15,7 @@ from storage.errors import (
     RunNotFoundError,
 )
 from storage.ids import is_random_id, new_id
-from storage.records import Claim, ControlRequest, MetricPoint, RunRecord, RunStatus
+from storage.records import Claim, ControlRequest, MetricPoint, Progress, RunRecord, RunStatus
 from storage.runs import MAX_CRASHES
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_progress_and_phase(store: RunStore, claim: Claimed, clock: "Clock") -> 
     clock.advance(3)
 
     store.runs.set_phase(run.id, 1, "training")
-    assert store.runs.progress(run.id, 1, 12, 4.5) == ControlRequest.NONE
+    assert store.runs.progress(run.id, 1, Progress(12, 4.5)) == ControlRequest.NONE
 
     after = store.runs.get(run.id)
     assert (after.phase, after.step, after.steps_per_second) == ("training", 12, 4.5)
@@ -155,7 +155,7 @@ def _fenced_writes(store: RunStore, run_id: str) -> dict[str, Callable[[int], ob
     file = store.run_dir(run_id) / "policy.zip"
     file.write_bytes(b"zip")
     return {
-        "progress": lambda attempt: store.runs.progress(run_id, attempt, 9, None),
+        "progress": lambda attempt: store.runs.progress(run_id, attempt, Progress(9, None)),
         "set_phase": lambda attempt: store.runs.set_phase(run_id, attempt, "x"),
         "finish": lambda attempt: store.runs.finish(run_id, attempt, RunStatus.FAILED),
         "crashed": lambda attempt: store.runs.crashed(run_id, attempt, "x", "y", may_retry=True),
@@ -271,7 +271,7 @@ def test_requeue_resumes_a_finished_run_only(
     run = claim().run
     with pytest.raises(IllegalTransitionError, match="is running"):
         store.runs.requeue(run.id)
-    store.runs.progress(run.id, 1, 100, 1.0)
+    store.runs.progress(run.id, 1, Progress(100, 1.0))
     store.runs.finish(run.id, 1, RunStatus.COMPLETED)
     with pytest.raises(InvalidValueError):
         store.runs.requeue(run.id, num_steps=0)

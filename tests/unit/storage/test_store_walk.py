@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from storage import RunStore
 from storage.errors import IllegalTransitionError, LeaseLostError
-from storage.records import ControlRequest, MetricPoint, NewRun, RunStatus
+from storage.records import ControlRequest, MetricPoint, NewRun, Progress, RunStatus
 from storage.runs import MAX_CRASHES
 
 DATASET = "a" * 64
@@ -131,7 +131,7 @@ class RunWalk(RuleBasedStateMachine):
         owns = self._owns(attempt)
         try:
             self.store.metrics.append(run, number, [MetricPoint("train/loss", step, 1.0)])
-            self.store.runs.progress(run, number, step, None)
+            self.store.runs.progress(run, number, Progress(step, None))
         except LeaseLostError:
             assert not owns
             return
