@@ -15,6 +15,7 @@ Source: Cundy & Ermon (arXiv 2306.05426), masking; the constructions are in docs
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -113,17 +114,20 @@ def _lay_out_trie(trajectory: Trajectory, space: ActionSpace) -> _Layout:
     parents = list(range(-1, floor))
     children: dict[tuple[int, int], int] = {}
     node, state_slot = floor, [floor]
+    backspace_id, stop_id = space.backspace_id, space.eos_id
     for action in trajectory.pushes:
-        if not _is_over(tokens[node], node, floor, space):
-            if action == space.backspace_id:
-                node = parents[node] if node != floor else node
-            else:
-                if (node, action) not in children:
-                    children[node, action] = len(tokens)
+        # A stop token that was pushed is the end, the prompt's own is not.
+        if node == floor or tokens[node] != stop_id:
+            if action != backspace_id:
+                child = children.get((node, action))
+                if child is None:
+                    child = children[node, action] = len(tokens)
                     tokens.append(action)
                     positions.append(positions[node] + 1)
                     parents.append(node)
-                node = children[node, action]
+                node = child
+            elif node != floor:
+                node = parents[node]
         state_slot.append(node)
     return _Layout(tokens, positions, parents, state_slot)
 
@@ -158,11 +162,6 @@ _LAYOUTS: dict[Construction, Callable[[Trajectory, ActionSpace], _Layout]] = {
 }
 
 
-def _is_over(token: int, node: int, floor: int, space: ActionSpace) -> bool:
-    """Whether the trie's node is terminal: a stop token that was pushed, not the prompt's."""
-    return node != floor and token == space.eos_id
-
-
 def _check_actions(row: int, trajectory: Trajectory, space: ActionSpace) -> None:
     num_labels, num_pushes = len(trajectory.labels), len(trajectory.pushes)
     if not num_labels or num_labels != num_pushes:
@@ -175,6 +174,8 @@ def _check_actions(row: int, trajectory: Trajectory, space: ActionSpace) -> None
 
 
 def _check_labels(row: int, trajectory: Trajectory, layout: _Layout, space: ActionSpace) -> None:
+    if space.backspace_id not in trajectory.labels:
+        return
     for time, label in enumerate(trajectory.labels):
         position = layout.positions[layout.state_slot[time]]
         if label == space.backspace_id and position < len(trajectory.prompt_ids):
@@ -223,9 +224,12 @@ def _arrays(
 
 def _attends(layouts: Sequence[_Layout], num_slots: int) -> npt.NDArray[np.bool_]:
     attends = np.zeros((len(layouts), num_slots, num_slots), dtype=np.bool_)
+    causal = np.tri(num_slots, dtype=np.bool_)
     for row, layout in enumerate(layouts):
-        for slot, parent in enumerate(layout.parents):
-            if parent >= 0:
-                attends[row, slot] = attends[row, parent]
-            attends[row, slot, slot] = True
+        # Slots that each follow the one before them see the same beyond their own run.
+        starts = [slot for slot, parent in enumerate(layout.parents) if not 0 <= parent == slot - 1]
+        for start, end in pairwise([*starts, len(layout.parents)]):
+            if layout.parents[start] >= 0:
+                attends[row, start:end] = attends[row, layout.parents[start]]
+            attends[row, start:end, start:end] = causal[: end - start, : end - start]
     return attends

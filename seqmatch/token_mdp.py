@@ -75,6 +75,8 @@ def check_actions(actions: Sequence[int], prompt: Sequence[int], space: ActionSp
     if not prompt:
         raise DemonstrationError("empty prompt; a trajectory starts from at least one token")
     limit = space.num_actions
+    if not actions or (min(actions) >= 0 and max(actions) < limit):
+        return
     for time, action in enumerate(actions):
         if not 0 <= action < limit:
             raise DemonstrationError(
