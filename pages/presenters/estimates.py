@@ -28,7 +28,8 @@ def estimate_html(
     like = measured_like(config, runs)
     if like is not None:
         took = _seconds(like)
-        seconds = took * config.optimization.num_steps / like.step
+        # Start and evaluations do not grow with the steps: arithmetic says how much of it does.
+        seconds *= took / estimate(_config_of(like), mean_tokens).seconds
         memory = (like.peak_memory_bytes or memory * size) // size  # a run's peak is that of all
         source = (
             f"From “{like.name}” with the same set, model, objective and batch: {like.step:,} "
@@ -57,8 +58,11 @@ def measured_like(config: RunConfig, runs: Sequence[RunRecord]) -> RunRecord | N
 
 
 def _has_same_cost(run: RunRecord, config: RunConfig) -> bool:
-    other = RunConfig.model_validate_json(run.config_json)
-    return _costs(other) == _costs(config)
+    return _costs(_config_of(run)) == _costs(config)
+
+
+def _config_of(run: RunRecord) -> RunConfig:
+    return RunConfig.model_validate_json(run.config_json)
 
 
 def _costs(config: RunConfig) -> tuple[object, ...]:

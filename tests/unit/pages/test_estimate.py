@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pages.presenters.estimates import estimate_html, measured_like
+from pages.presenters.wording import duration
 from pages.row_lengths import BYTE_MODEL_TOKENS, mean_tokens
 from seqmatch.config import DataConfig, OptimizationConfig, RunConfig
+from seqmatch.estimates import estimate
 from seqmatch.ingest.frozen import ROWS, freeze_demonstrations
 from seqmatch.objectives import SequenceMatchConfig, SFTConfig
 from seqmatch.types import Demonstration
@@ -48,6 +50,20 @@ def test_a_finished_run_like_this_one_gives_the_figures(store: RunStore) -> None
     assert "about 10 min" in html
     assert "640 MB" in html
     assert "earlier" in html
+
+
+def test_a_short_run_does_not_count_its_start_for_every_step(store: RunStore) -> None:
+    short = CONFIG.model_copy(update={"optimization": OptimizationConfig(num_steps=40)})
+    expected, long = estimate(short).seconds, estimate(CONFIG).seconds
+    run = replace(
+        _finished(store),
+        config_json=short.model_dump_json(),
+        step=40,
+        ended_at=100.0 + 2 * expected,
+    )
+    html = estimate_html(CONFIG, 1, [run], None)
+    assert CONFIG.optimization.num_steps / 40 > 2 * long / expected, "the start matters here"
+    assert f"about {duration(2 * long)}" in html, "everything took twice what arithmetic says"
 
 
 def test_several_devices_are_told_what_they_share(store: RunStore) -> None:
