@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqmatch.decoding import graphed_reader
 from seqmatch.decoding.fused_reader import FusedReader, can_fuse
 from seqmatch.decoding.module_reader import ModuleReader
 
@@ -89,8 +90,10 @@ class LivePrefixes:
         capacity = longest_prompt + max_depth + 1
         self._capacity = capacity
         make = FusedReader if fused and can_fuse(policy) else ModuleReader
-        self._reader: Reader = make(policy, num_rows, capacity)
         weight = policy.head_weight.detach()
+        self._reader: Reader = make(policy, num_rows, capacity)
+        if make is FusedReader and graphed_reader.is_wanted(weight.device):
+            self._reader = graphed_reader.GraphedReader(self._reader, num_rows, capacity)
         self._hidden = weight.new_zeros(num_rows, max_depth + 1, weight.shape[1])
         self._slots = torch.arange(capacity, device=weight.device)
         self._none = weight.new_zeros(())
