@@ -149,7 +149,7 @@ class Policy(nn.Module):
     def slot_states(self, batch: SinglePassBatch) -> "Float[Tensor, 'batch slot hidden']":
         """Returns the last hidden state of every slot by one masked forward pass."""
         dtype = self._mode.half or self.dtype
-        mask = None if batch.attends is None else additive_mask(batch, dtype)
+        mask = None if batch.is_plain else additive_mask(batch.enters, batch.leaves, dtype)
         return self.hidden_states(batch.input_ids, batch.position_ids, mask)
 
     def forward(self, batch: SinglePassBatch, **asked: Any) -> StateActionValues:

@@ -15,13 +15,12 @@ Source: Cundy & Ermon (arXiv 2306.05426), masking; the constructions are in docs
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seqmatch.action_space import ActionSpace
@@ -64,8 +63,7 @@ def build_batch(
         device: Where the tensors are put.
 
     Returns:
-        The batch, padded on the right. `attends` is None where every row is a plain sequence, so
-        that ordinary causal attention is exact.
+        The batch, padded on the right.
 
     Raises:
         DemonstrationError: No trajectory, no action, a label or push that is not an action, or a
@@ -85,26 +83,28 @@ def build_batch(
     num_slots = max(len(layout.tokens) for layout in layouts)
     num_times = max(len(trajectory.labels) for trajectory in trajectories)
     arrays = _arrays(trajectories, layouts, space, num_slots, num_times)
-    is_plain = all(layout.parents == list(range(-1, len(layout.parents) - 1)) for layout in layouts)
-    attends = None if is_plain else torch.from_numpy(_attends(layouts, num_slots)).to(device)
     tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-    return SinglePassBatch(attends=attends, **tensors)
+    return SinglePassBatch(is_plain=all(map(_is_plain, layouts)), **tensors)
 
 
-def additive_mask(batch: SinglePassBatch, dtype: torch.dtype) -> Float[Tensor, "batch 1 slot slot"]:
-    """Returns the attention mask to be added to scores: 0 where seen, the least finite elsewhere.
+def is_seen(
+    enters: Int[Tensor, "*row slot"], leaves: Int[Tensor, "*row slot"]
+) -> Bool[Tensor, "*row slot slot"]:
+    """Returns True where the row's slot sees the column's slot: an ancestor in its tree, or itself.
 
-    Padding slots see themselves only, so that no softmax is over nothing.
+    Arguments are as of `SinglePassBatch`; no softmax is over nothing, since all see themselves.
     """
-    num_slots = batch.input_ids.shape[1]
-    eye = torch.eye(num_slots, dtype=torch.bool, device=batch.input_ids.device)
-    if batch.attends is None:
-        seen = torch.ones_like(eye).tril() & batch.is_slot.unsqueeze(1)
-    else:
-        seen = batch.attends
-    seen = torch.where(batch.is_slot.unsqueeze(2), seen, eye)
+    asking, asked = enters.unsqueeze(-1), enters.unsqueeze(-2)
+    return (asked <= asking) & (asking < leaves.unsqueeze(-2))
+
+
+def additive_mask(
+    enters: Int[Tensor, "*row slot"], leaves: Int[Tensor, "*row slot"], dtype: torch.dtype
+) -> Float[Tensor, "*row 1 slot slot"]:
+    """Returns what is added to scores of attention: 0 where seen, the least finite elsewhere."""
+    seen = is_seen(enters, leaves)
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return mask.masked_fill_(seen.logical_not(), torch.finfo(dtype).min).unsqueeze(1)
+    return mask.masked_fill_(seen.logical_not_(), torch.finfo(dtype).min).unsqueeze(-3)
 
 
 def _lay_out_trie(trajectory: Trajectory, space: ActionSpace) -> _Layout:
@@ -200,11 +200,14 @@ def _arrays(
     can_delete = np.zeros((num_rows, num_times + 1), dtype=np.bool_)
     labels = np.zeros((num_rows, num_times), dtype=np.int64)
     is_action = np.zeros((num_rows, num_times), dtype=np.bool_)
+    enters = np.tile(np.arange(num_slots), (num_rows, 1))
+    leaves = enters + 1
     for row, (trajectory, layout) in enumerate(zip(trajectories, layouts, strict=True)):
         slots, times = len(layout.tokens), len(trajectory.labels)
         input_ids[row, :slots] = layout.tokens
         position_ids[row, :slots] = layout.positions
         is_slot[row, :slots] = True
+        enters[row, :slots], leaves[row, :slots] = _walk(layout)
         state_slot[row, : times + 1] = layout.state_slot
         depths = np.asarray(layout.positions)[layout.state_slot]
         can_delete[row, : times + 1] = space.has_backspace & (depths >= len(trajectory.prompt_ids))
@@ -214,6 +217,8 @@ def _arrays(
         "input_ids": input_ids,
         "position_ids": position_ids,
         "is_slot": is_slot,
+        "enters": enters,
+        "leaves": leaves,
         "state_slot": state_slot,
         "can_delete": can_delete,
         "labels": labels,
@@ -222,14 +227,25 @@ def _arrays(
     }
 
 
-def _attends(layouts: Sequence[_Layout], num_slots: int) -> npt.NDArray[np.bool_]:
-    attends = np.zeros((len(layouts), num_slots, num_slots), dtype=np.bool_)
-    causal = np.tri(num_slots, dtype=np.bool_)
-    for row, layout in enumerate(layouts):
-        # Slots that each follow the one before them see the same beyond their own run.
-        starts = [slot for slot, parent in enumerate(layout.parents) if not 0 <= parent == slot - 1]
-        for start, end in pairwise([*starts, len(layout.parents)]):
-            if layout.parents[start] >= 0:
-                attends[row, start:end] = attends[row, layout.parents[start]]
-            attends[row, start:end, start:end] = causal[: end - start, : end - start]
-    return attends
+def _is_plain(layout: _Layout) -> bool:
+    """Whether it is a sequence: each slot follows the one before it."""
+    return layout.parents == list(range(-1, len(layout.parents) - 1))
+
+
+def _walk(layout: _Layout) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    """When a depth-first walk comes to each slot, and when it has seen all slots under it."""
+    num_slots = len(layout.parents)
+    if _is_plain(layout):
+        return np.arange(num_slots), num_slots
+    # A slot stands after its parent, so sizes add up backwards and places are given forwards.
+    sizes = [1] * num_slots
+    for slot in range(num_slots - 1, -1, -1):
+        if (parent := layout.parents[slot]) >= 0:
+            sizes[parent] += sizes[slot]
+    enters, leaves = [0] * num_slots, [0] * num_slots
+    following = [0] * (num_slots + 1)  # the last one is of what has no parent
+    for slot, parent in enumerate(layout.parents):
+        enters[slot] = following[parent]
+        following[parent] = leaves[slot] = enters[slot] + sizes[slot]
+        following[slot] = enters[slot] + 1
+    return enters, leaves

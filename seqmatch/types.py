@@ -73,8 +73,13 @@ class SinglePassBatch:
 
     input_ids: Int[Tensor, "batch slot"]
     position_ids: Int[Tensor, "batch slot"]
-    attends: Bool[Tensor, "batch slot slot"] | None
-    """True where the row's slot sees the column's slot; None means plain causal attention."""
+    enters: Int[Tensor, "batch slot"]
+    """When a walk through the row's tree, depth first, comes to the slot."""
+    leaves: Int[Tensor, "batch slot"]
+    """When it has seen all slots under it: slot q sees slot k iff enters_k <= enters_q < leaves_k.
+    Padding is a tree of its own: it sees itself alone."""
+    is_plain: bool
+    """True where every row is a plain sequence: then causal attention is the same."""
     is_slot: Bool[Tensor, "batch slot"]
     """False at padding."""
     state_slot: Int[Tensor, "batch state"]

@@ -118,7 +118,7 @@ def test_the_row_fills_its_slots_and_needs_a_mask_where_there_is_backspace(backs
     for num_slots in (2, 3, LONGEST):
         batch = build_batch([probing_row(policy, num_slots)] * 2, policy.space)
         assert batch.input_ids.shape == (2, num_slots)
-        assert (batch.attends is not None) == backspace or num_slots == 2
+        assert batch.is_plain != backspace or num_slots == 2
 
 
 def test_the_largest_shape_has_room_for_rollouts(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def gradients(
 def assert_same_gradients(policy: Policy) -> None:
     for with_mistakes in (True, False):
         batch = build_batch(rows(policy, with_mistakes=with_mistakes), policy.space)
-        assert (batch.attends is not None) == with_mistakes
+        assert batch.is_plain == (not with_mistakes)
         (kept, expected), (again, found) = (
             gradients(policy, mode, batch) for mode in (PLAIN, CHECKPOINTED)
         )

@@ -128,7 +128,7 @@ def test_plain_rows_take_the_causal_path_with_the_same_values() -> None:
     policy = policy_of(tiny_llama())
     plain = [TRAJECTORIES[2], Trajectory((4,), (2, 3, 10), (2, 3, 10))]
     batch = build_batch(plain, policy.space)
-    assert batch.attends is None
+    assert batch.is_plain
     found = policy.state_action_values(batch)
     mixed = policy.state_action_values(build_batch([*plain, TRAJECTORIES[0]], policy.space))
     torch.testing.assert_close(found.values, mixed.values[:2, :4], atol=1e-5, rtol=1e-5)

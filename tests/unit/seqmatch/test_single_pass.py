@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from seqmatch.action_space import ActionSpace
 from seqmatch.corruption import clean_trajectory
 from seqmatch.errors import DemonstrationError
-from seqmatch.single_pass import Construction, additive_mask, build_batch
+from seqmatch.single_pass import Construction, additive_mask, build_batch, is_seen
 from seqmatch.types import SinglePassBatch, TokenizedDemonstration, Trajectory
 from tests.oracles.refeed import reduced_prefix, refeed_layout
 from tests.tiny_models import policy_of, tiny_llama
@@ -67,7 +67,7 @@ def one_pass(
     logits: torch.Tensor = lm(
         **inputs,
         position_ids=batch.position_ids,
-        attention_mask=additive_mask(batch, torch.float32),
+        attention_mask=additive_mask(batch.enters, batch.leaves, torch.float32),
         use_cache=False,
     ).logits
     return logits
@@ -157,8 +157,8 @@ def test_trie_of_the_worked_example() -> None:
     assert batch.state_slot.tolist() == [[0, 1, 2, 1, 3, 4, 5]]
     assert batch.labels.tolist() == [list(trajectory.labels)]
     assert batch.can_delete.tolist() == [[False, True, True, True, True, True, True]]
-    assert batch.attends is not None
-    assert batch.attends[0].int().tolist() == [
+    assert not batch.is_plain
+    assert is_seen(batch.enters, batch.leaves)[0].int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0],
@@ -178,7 +178,7 @@ def test_refeed_equals_the_transcribed_pseudo_code() -> None:
         assert batch.position_ids[0].tolist() == positions
         first = len(trajectory.prompt_ids) - 1
         assert batch.state_slot[0].tolist() == list(range(first, len(ids)))
-        shown = torch.ones(len(ids), len(ids)).tril() if batch.attends is None else batch.attends[0]
+        shown = is_seen(batch.enters, batch.leaves)[0]
         assert [set(row.nonzero().flatten().tolist()) for row in shown] == mask
 
 
@@ -190,7 +190,7 @@ def test_clean_rows_need_no_mask(llama: LlamaForCausalLM, construction: Construc
     ]
     batch = build_batch(rows, SPACE, construction=construction)
 
-    assert batch.attends is None
+    assert batch.is_plain
     assert batch.is_slot.tolist() == [[True] * 6, [True] * 4 + [False] * 2]
     assert batch.input_ids[1].tolist() == [3, 4, 8, STOP, PAD, PAD]
     with torch.no_grad():
@@ -226,8 +226,8 @@ def test_batches_without_backspace_take_the_plain_causal_path(
     plain = [replace(row, pushes=pushes) for row, pushes in zip(rows, kept, strict=True)]
     deleting = Trajectory((3,), (5, BACKSPACE, 5, STOP), (6, BACKSPACE, 5, STOP))
 
-    assert build_batch(plain, SPACE, construction=construction).attends is None
-    assert build_batch([*plain, deleting], SPACE, construction=construction).attends is not None
+    assert build_batch(plain, SPACE, construction=construction).is_plain
+    assert not build_batch([*plain, deleting], SPACE, construction=construction).is_plain
 
 
 def test_a_policy_reads_a_plain_batch_without_mask_or_positions() -> None:
@@ -251,7 +251,7 @@ def test_a_policy_reads_a_plain_batch_without_mask_or_positions() -> None:
 def test_padding_sees_itself_only_and_is_seen_by_nobody() -> None:
     batch = build_batch(some_trajectories(), SPACE)
 
-    seen = additive_mask(batch, torch.float32)[:, 0] == 0.0
+    seen = additive_mask(batch.enters, batch.leaves, torch.float32)[:, 0] == 0.0
 
     for row, num_slots in enumerate(batch.is_slot.sum(dim=1).tolist()):
         assert not seen[row, :num_slots, num_slots:].any()
