@@ -18,8 +18,9 @@ from transformers import GenerationConfig
 from benchmarks.paired import Figure, compare, control_of, show
 from benchmarks.step_cost import tiny_policy
 from seqmatch import packaged_model
-from seqmatch.config import AdapterConfig, DecodingConfig
+from seqmatch.config import AdapterConfig
 from seqmatch.config_flags import DEFAULT_DATA_DIR
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.episodes import Choice, Episode, Episodes, sampled
 from seqmatch.decoding.generation import generate, standing_tokens
 from seqmatch.decoding.live_prefixes import LivePrefixes

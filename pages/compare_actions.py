@@ -25,7 +25,7 @@ from pages.presenters.held_out import (
     to_line,
 )
 from pages.presenters.policy_choices import policy_choices, policy_ref, policy_value
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.errors import ConfigError, DemonstrationError
 from seqmatch.ingest import read_frozen
 from seqmatch.jobs.policy_folders import has_policy

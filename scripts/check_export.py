@@ -27,7 +27,7 @@ from pathlib import Path
 
 import torch
 
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import UniformSource, generate, standing_tokens
 from seqmatch.policy import Policy, load_saved_policy
 from seqmatch.text import render_prompt

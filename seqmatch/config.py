@@ -14,8 +14,6 @@ from seqmatch.objectives.base import Frozen
 from seqmatch.objectives.dispatch import adversarial_config, in_rounds, target_decay
 
 SCHEMA_VERSION: Literal[1] = 1
-MAX_STOPS, MAX_STOP_LENGTH = 8, 64
-"""Of the stop strings of one decoding; the length is in characters."""
 _DEVICES = r"auto|cpu(,cpu)*|cuda(,cuda)*|cuda:\d+(,cuda:\d+)*"
 
 
@@ -217,6 +215,13 @@ class RunConfig(Frozen):
         "keeping its activations: about a third more computation a step, with LoRA a half, for a "
         "fraction of their memory, so that longer rows fit. The gradient is the same.",
     )
+    packing: bool = Field(
+        False,
+        title="Pack rows",
+        description="On a GPU the rows of a step stand one after the other, without padding, and "
+        "attention leaves out what a row does not see (FlexAttention, compiled at the first "
+        "step). The gradient is the same. On a CPU it is slower. Not timed on a GPU yet.",
+    )
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -317,84 +322,3 @@ def unshardable(
             f"demonstrations cannot be divided by {num_processes}; choose another batch size"
         )
     return ""
-
-
-class DecodingConfig(Frozen):
-    """How answers are decoded."""
-
-    temperature: float = Field(
-        1.0, ge=0.0, le=5.0, title="Temperature", description="0 takes the most likely action."
-    )
-    top_k: int = Field(
-        0,
-        ge=0,
-        le=1_000_000,
-        title="Top-k",
-        json_schema_extra={"unit": "actions"},
-        description="Sample among this many of the likeliest actions; 0 leaves it out.",
-    )
-    top_p: float = Field(
-        1.0,
-        gt=0.0,
-        le=1.0,
-        title="Top-p",
-        description="Of these, sample among the likeliest with this total probability.",
-    )
-    min_p: float = Field(
-        0.0,
-        ge=0.0,
-        le=1.0,
-        title="Min-p",
-        description="Of these, only actions with at least this times the likeliest one's "
-        "probability; 0 leaves it out.",
-    )
-    max_new_tokens: int = Field(
-        64,
-        ge=1,
-        le=4096,
-        title="Longest answer",
-        json_schema_extra={"unit": "tokens"},
-        description="An answer ends after this many standing tokens.",
-    )
-    max_actions: int = Field(
-        256,
-        ge=1,
-        le=16_384,
-        title="Action budget",
-        json_schema_extra={"unit": "actions"},
-        description="Insertions and deletions together; the last ones may not delete.",
-    )
-    seed: int = Field(
-        0,
-        ge=0,
-        le=2**31 - 1,
-        title="Seed",
-        description="The same seed gives every policy the same random numbers.",
-    )
-    stop_strings: str = Field(
-        "",
-        max_length=600,
-        title="Stop strings",
-        description="An answer is finished once it contains one of these texts, which stays in it. "
-        "Separate several with |, write a line break as \\n.",
-    )
-
-    @field_validator("stop_strings")
-    @classmethod
-    def _few_and_short(cls, value: str) -> str:
-        stops = _texts(value)
-        if len(stops) > MAX_STOPS or any(len(stop) > MAX_STOP_LENGTH for stop in stops):
-            raise ValueError(
-                f"up to {MAX_STOPS} texts of up to {MAX_STOP_LENGTH} characters, separated by |"
-            )
-        return value
-
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """The texts of `stop_strings`."""
-        return _texts(self.stop_strings)
-
-
-def _texts(stop_strings: str) -> tuple[str, ...]:
-    parts = stop_strings.split("|")
-    return tuple(part.replace("\\n", "\n").replace("\\t", "\t") for part in parts if part)

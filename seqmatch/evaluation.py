@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqmatch.config import DecodingConfig, EvaluationConfig
+from seqmatch.config import EvaluationConfig
 from seqmatch.corruption import clean_trajectory
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import (
     OnActions,
     Rollout,

@@ -15,7 +15,13 @@ from torch.nn import Parameter
 
 from seqmatch.discriminators.player import SeenPass
 from seqmatch.distributed import ALONE, World
-from seqmatch.micro_batches import POSITIONS_A_PASS_COSTS, Pass, length_passes, num_positions
+from seqmatch.micro_batches import (
+    POSITIONS_A_PASS_COSTS,
+    Pass,
+    length_passes,
+    num_positions,
+    packed_passes,
+)
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.dispatch import (
     is_paired,
@@ -107,18 +113,23 @@ def accumulate_gradients(
         world: The processes that share the passes. Gradient, loss and terms are then the parts of
             this process's passes: `added_up` joins them.
         phases: Counts the time to `data`, `forward` and `backward`.
-        cost_of_a_pass: In input positions; the more a pass costs, the fewer there are.
+        cost_of_a_pass: In input positions; the more a pass costs, the fewer there are. Not asked
+            where rows are packed.
     """
     timed = PhaseTimes(HostClock()) if phases is None else phases
     with timed.during("data"):
         sizes = [[num_positions(row) for row in group] for group in (demonstrated, replayed)]
-        cut = length_passes(
-            sizes,
-            max_positions,
-            num_processes=world.size,
-            cost_of_a_pass=cost_of_a_pass,
-            is_paired=bool(replayed) and is_paired(objective),
-        )
+        paired = bool(replayed) and is_paired(objective)
+        if policy.pass_mode.is_packed:
+            cut = packed_passes(sizes, max_positions, num_processes=world.size, is_paired=paired)
+        else:
+            cut = length_passes(
+                sizes,
+                max_positions,
+                num_processes=world.size,
+                cost_of_a_pass=cost_of_a_pass,
+                is_paired=paired,
+            )
         one_of = partial(_pass, policy, demonstrated, replayed)
         own = range(world.rank, len(cut), world.size)
         passes = [one_of(cut[index]) for index in own]

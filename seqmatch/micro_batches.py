@@ -1,4 +1,7 @@
-"""Which rows go through the policy at once: passes of about one length that memory suffices for."""
+"""Which rows go through the policy at once: passes that memory suffices for.
+
+Passes of rows of about one length, or of any lengths where rows are packed.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -129,6 +132,48 @@ def length_passes(
             for index in range(count)
         ]
     return passes
+
+
+def packed_passes(
+    groups: Sequence[Sequence[int]],
+    max_positions: int,
+    *,
+    num_processes: int = 1,
+    is_paired: bool = False,
+) -> list[Pass]:
+    """Cuts a batch into as few passes as memory needs, of about equally many positions.
+
+    For rows that are packed: a pass costs the sum of its rows, not the longest one's length for
+    each. Rows are dealt out in order of length. Arguments and the properties of passes are those of
+    `length_passes`; a pass exceeds `max_positions` only where the smallest group has no row left
+    for a further pass.
+    """
+    sizes = [np.asarray(group, dtype=np.int64) for group in groups]
+    if is_paired:
+        sizes = [np.sum(sizes, axis=0)]
+    total = sum(int(group.sum()) for group in sizes)
+    fewest = min(len(group) for group in sizes if len(group))
+    count = _num_equal(-(-total // max_positions), fewest, num_processes)
+    while True:
+        dealt = [_dealt(group, count) for group in sizes]
+        largest = max(
+            sum(int(group[rows[index]].sum()) for group, rows in zip(sizes, dealt, strict=True))
+            for index in range(count)
+        )
+        more = _num_equal(count + 1, fewest, num_processes)
+        if largest <= max_positions or more <= count:
+            break
+        count = more
+    passes = [[sorted(rows[index].tolist()) for rows in dealt] for index in range(count)]
+    return [rows * len(groups) for rows in passes] if is_paired else passes
+
+
+def _dealt(lengths: npt.NDArray[np.int64], count: int) -> list[npt.NDArray[np.int64]]:
+    """Deals rows out to so many passes, the longest first, back and forth."""
+    order = np.argsort(-lengths, kind="stable")
+    turn = np.arange(len(order)) % (2 * count)
+    receiver = np.minimum(turn, 2 * count - 1 - turn)
+    return [order[receiver == index] for index in range(count)]
 
 
 def _num_equal(needed: int, fewest: int, num_processes: int) -> int:

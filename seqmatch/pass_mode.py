@@ -4,7 +4,7 @@ In bfloat16 the products of a pass are made from rounded copies of the weights (
 the weights themselves, their gradients and the optimiser stay in float32. With checkpointing a
 block of the model keeps its input alone and runs a second time in the backward pass. Both are of
 masked passes only: a decoder's cache of keys and values is in the type of the weights, and blocks
-that are to run again would drop it.
+that are to run again would drop it. Packing (`packing`) is of masked passes too.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,8 @@ class PassMode:
     """Of the products; weights and sums are float32 or wider."""
     is_checkpointed: bool = False
     """Whether blocks run again in the backward pass instead of keeping what they computed."""
+    is_packed: bool = False
+    """Whether the rows of a batch go through the model as one row without padding."""
 
     @property
     def half(self) -> torch.dtype | None:

@@ -24,6 +24,7 @@ from seqmatch.base_model_loading import (
 from seqmatch.base_models import check_adapter
 from seqmatch.config import AdapterConfig
 from seqmatch.new_weights import seeded_weights
+from seqmatch.packing import let_pack, pack_for, pack_mask, unpacked
 from seqmatch.pass_mode import PLAIN, PassMode, recomputable_blocks, running
 from seqmatch.policy_files import PolicyManifest, read_manifest, write_policy_files
 from seqmatch.single_pass import additive_mask
@@ -33,6 +34,7 @@ from seqmatch.types import SinglePassBatch, StateActionValues
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 class Policy(nn.Module):
@@ -115,11 +117,12 @@ class Policy(nn.Module):
         """Lets masked passes be computed in a mode from now on.
 
         Raises:
-            ConfigError: The model cannot run its blocks again in the backward pass.
+            ConfigError: The model cannot run its blocks again in the backward pass, or not packed.
         """
+        if mode.is_packed:
+            let_pack(self._plain_lm(), self.base_model)
         if mode.is_checkpointed and not self._blocks:
-            plain = self.lm.get_base_model() if isinstance(self.lm, PeftModel) else self.lm
-            self._blocks = recomputable_blocks(plain, self.base_model)
+            self._blocks = recomputable_blocks(self._plain_lm(), self.base_model)
         self._mode = mode
 
     def backbone(self, **inputs: Any) -> Any:
@@ -130,7 +133,7 @@ class Policy(nn.Module):
         self,
         input_ids: "Int[Tensor, 'batch slot']",
         position_ids: "Int[Tensor, 'batch slot'] | None" = None,
-        attention_mask: "Float[Tensor, 'batch 1 slot slot'] | None" = None,
+        attention_mask: "Float[Tensor, 'batch 1 slot slot'] | BlockMask | None" = None,
     ) -> "Float[Tensor, 'batch slot hidden']":
         """Returns the last hidden state of every slot, in the type of the weights.
 
@@ -149,6 +152,10 @@ class Policy(nn.Module):
     def slot_states(self, batch: SinglePassBatch) -> "Float[Tensor, 'batch slot hidden']":
         """Returns the last hidden state of every slot by one masked forward pass."""
         dtype = self._mode.half or self.dtype
+        if self._mode.is_packed:
+            pack = pack_for(batch)
+            of_pack = (pack.input_ids, pack.position_ids, pack_mask(pack, dtype))
+            return unpacked(self.hidden_states(*of_pack), pack, batch)
         mask = None if batch.is_plain else additive_mask(batch.enters, batch.leaves, dtype)
         return self.hidden_states(batch.input_ids, batch.position_ids, mask)
 
@@ -245,6 +252,9 @@ class Policy(nn.Module):
         if can_delete is not True:
             backspace = backspace.masked_fill(~can_delete, -torch.inf)
         return torch.cat([logits, backspace[:, None]], dim=1)
+
+    def _plain_lm(self) -> Any:
+        return self.lm.get_base_model() if isinstance(self.lm, PeftModel) else self.lm
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Returns what an optimiser may change, by names that stay the same across processes."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from seqmatch.action_space import ActionSpace
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import Rollout, UniformSource, generate
 from seqmatch.distributed import ALONE, World
 from seqmatch.objectives import RolloutConfig, RoundConfig

@@ -71,7 +71,7 @@ def begin(
         allowed=allowed_models,
     )
     precision = world.from_main(partial(resolved_precision, config.precision, device))
-    policy.set_pass_mode(PassMode(precision, config.gradient_checkpointing))
+    policy.set_pass_mode(PassMode(precision, config.gradient_checkpointing, config.packing))
     shards = Shards(policy, world, device) if is_sharded else None
     if shards is None:
         world.copy_from_main(list(policy.trainable_parameters().values()))
@@ -98,6 +98,7 @@ def begin(
         max_positions = pass_positions(policy)
     where = ", ".join(world.gather(str(device)))
     how = f"on {where}, in {precision}, in passes of at most {max_positions:,} positions"
+    how += ", packed" if config.packing else ""
     reporter.event("info", COMPUTING, how + (", as measured" if is_measured else ""))
     reporter.phase("training")
     return TrainingRun(

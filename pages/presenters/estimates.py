@@ -81,6 +81,7 @@ def _costs(config: RunConfig) -> tuple[object, ...]:
         config.parallelism,
         config.precision,
         config.gradient_checkpointing,
+        config.packing,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.live_prefixes import LivePrefixes
 from seqmatch.decoding.sampling import choose_by_uniform
 from seqmatch.decoding.stop_strings import has_stop_string

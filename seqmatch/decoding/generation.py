@@ -15,7 +15,7 @@ policy is a function of the state, so it would otherwise repeat the same mistake
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.episodes import Episode, Episodes, OnActions, likeliest, sampled
 from seqmatch.decoding.live_prefixes import RING_DEPTHS
 from seqmatch.decoding.uniforms import UniformSource

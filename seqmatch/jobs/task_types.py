@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.objectives import ObjectiveConfig
 from seqmatch.objectives.base import Frozen
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from scripts.check_export import answers_alone, card_code, num_equal, our_answers
-from seqmatch.config import AdapterConfig, DataConfig, DecodingConfig, RunConfig
+from seqmatch.config import AdapterConfig, DataConfig, RunConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import UniformSource, generate
 from seqmatch.export import export_run
 from seqmatch.objectives import SequenceMatchConfig

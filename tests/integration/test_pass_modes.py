@@ -37,6 +37,15 @@ def test_blocks_that_run_again_give_the_same_curves(plain: Recorder, tmp_path: P
     assert computed(reporter) != computed(plain), "larger passes fit"
 
 
+def test_packed_rows_give_the_same_curves(plain: Recorder, tmp_path: Path) -> None:
+    reporter = Recorder()
+    train_short(tmp_path, reporter, {**SHORT, "packing": True})
+
+    assert reporter.repeatable().keys() == plain.repeatable().keys()
+    assert reporter.repeatable() == pytest.approx(plain.repeatable(), rel=1e-5, abs=1e-6)
+    assert computed(reporter).endswith("positions, packed")
+
+
 def test_half_precision_trains_and_is_measured_in_full(plain: Recorder, tmp_path: Path) -> None:
     reporter = Recorder()
     train_short(tmp_path, reporter, {**SHORT, "precision": "bfloat16"})

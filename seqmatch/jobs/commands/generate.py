@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from pydantic import ValidationError
 
-from seqmatch.config import DecodingConfig
 from seqmatch.config_flags import settings_given, validation_message
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import UniformSource, generate, to_trace
 from seqmatch.jobs.commands.policies import base_policy, run_policy
 from seqmatch.jobs.commands.store_access import CommandError, find_run, opened_store

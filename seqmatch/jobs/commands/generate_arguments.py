@@ -2,8 +2,8 @@
 
 import argparse
 
-from seqmatch.config import DecodingConfig
 from seqmatch.config_flags import add_config_flags
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.jobs.commands.store_access import add_allowed_models, add_data_dir, add_device
 
 

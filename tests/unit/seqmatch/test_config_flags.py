@@ -10,7 +10,7 @@ import pytest
 
 from seqmatch import config_flags
 from seqmatch.base_models import BASE_MODELS
-from seqmatch.config import DecodingConfig, RunConfig
+from seqmatch.config import RunConfig
 from seqmatch.config_flags import (
     add_config_flags,
     equivalent_command,
@@ -18,6 +18,7 @@ from seqmatch.config_flags import (
     run_config,
     settings_given,
 )
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.errors import ConfigError
 from seqmatch.jobs.commands import train
 from seqmatch.objectives import CONFIGS

@@ -19,7 +19,7 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import UniformSource, standing_tokens
 from seqmatch.decoding.generation import generate as our_generate
 from seqmatch.decoding.sampling import choose_by_uniform

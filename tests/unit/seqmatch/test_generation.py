@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import Rollout, UniformSource, generate, standing_tokens, to_trace
 from seqmatch.decoding.live_prefixes import LivePrefixes
 from seqmatch.errors import DemonstrationError, DivergedError

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from seqmatch import packaged_model
-from seqmatch.config import AdapterConfig, DecodingConfig
+from seqmatch.config import AdapterConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import UniformSource, generate, to_trace
 from seqmatch.errors import ModelLoadError
 from seqmatch.policy import load_policy

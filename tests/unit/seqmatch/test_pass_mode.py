@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seqmatch.architectures import check_decoding
-from seqmatch.config import AdapterConfig, DecodingConfig
+from seqmatch.config import AdapterConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import generate
 from seqmatch.decoding.uniforms import UniformSource
 from seqmatch.discriminators.beside_policy import second_adapter

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from seqmatch.config import DecodingConfig
+from seqmatch.decoding.config import DecodingConfig
 from seqmatch.decoding.generation import generate
 from seqmatch.decoding.stop_strings import has_stop_string
 from seqmatch.decoding.uniforms import UniformSource
