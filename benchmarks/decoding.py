@@ -8,7 +8,7 @@ does, and the tape then overrules. SmolLM2 is measured where `make model` has pr
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,6 +40,10 @@ class Case:
     num_rows: int
     prompt_length: int
     num_appended: int
+
+    def named(self, words: str) -> "Case":
+        """Returns the same under another name."""
+        return replace(self, words=words)
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
@@ -78,7 +82,7 @@ class Case:
 
     def transformers_decode(self, *, sample: bool = True) -> list[tuple[int, ...]]:
         """The baseline: as many tokens by `generate`; returns them."""
-        ids = torch.tensor(self.prompts)
+        ids = torch.tensor(self.prompts, device=self.policy.device)
         settings = GenerationConfig(
             max_new_tokens=self.num_appended,
             do_sample=sample,
@@ -136,7 +140,8 @@ def worst_logit(case: Case, tapes: Sequence[Tape]) -> float:
 def afresh(policy: Policy, texts: Sequence[tuple[int, ...]]) -> Tensor:
     """The logits in the states of some texts, each by a forward pass of its own."""
     with torch.no_grad():
-        hidden = torch.stack([policy.hidden_states(torch.tensor([text]))[0, -1] for text in texts])
+        rows = [torch.tensor([text], device=policy.device) for text in texts]
+        hidden = torch.stack([policy.hidden_states(row)[0, -1] for row in rows])
         return policy.step_logits(hidden, True)
 
 

@@ -49,6 +49,19 @@ class Case:
             torch.randint(0, vocab, (num_states,), generator=generator),
         )
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Case":
+        """Returns the case in another place and type."""
+        weight, hidden = (
+            each.detach().to(device, dtype).requires_grad_(each.requires_grad)
+            for each in (self.weight, self.hidden)
+        )
+        return Case(weight, hidden, self.actions.to(device))
+
+    def part(self, num_states: int) -> "Case":
+        """Returns its first states alone."""
+        hidden = self.hidden.detach()[:num_states].requires_grad_()
+        return Case(self.weight, hidden, self.actions[:num_states])
+
     @property
     def trained(self) -> list[Tensor]:
         """What has a gradient."""
@@ -129,10 +142,7 @@ def memory(is_long: bool) -> Iterator[Figure]:
 def exactness() -> Figure:
     """Row 3: against full logits in float64."""
     case = Case.of(SMOLLM2, CHECKED, trains=True)
-    exact = Case(case.weight.detach().double(), case.hidden.detach().double(), case.actions)
-    exact.weight.requires_grad_()
-    exact.hidden.requires_grad_()
-    wanted = loss_and_gradients(exact, full_logits)
+    wanted = loss_and_gradients(case.to(case.weight.device, torch.float64), full_logits)
     errors = {name: off_by(loss_and_gradients(case, VARIANTS[name]), wanted) for name in VARIANTS}
     return Figure(
         row="3",
@@ -147,9 +157,7 @@ def exactness() -> Figure:
 
 def speed(case: Case, goal: float, *, with_torch: bool) -> Figure:
     """Row 2: forward and backward, side by side; the check of equality warms up."""
-    part = Case(
-        case.weight, case.hidden.detach()[:CHECKED].requires_grad_(), case.actions[:CHECKED]
-    )
+    part = case.part(CHECKED)
     error = off_by(loss_and_gradients(part, ours), loss_and_gradients(part, full_logits))
     names = list(VARIANTS) if with_torch else ["full", "ours"]
     variants = {name: partial(loss_and_gradients, case, VARIANTS[name]) for name in names}

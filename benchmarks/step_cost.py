@@ -67,19 +67,19 @@ class Trained:
         """The baseline."""
         loss = self.transformers_loss()
         torch.autograd.backward(loss)
-        self._apply(loss.item())
+        self.apply(loss.item())
 
     def sft_step(self) -> None:
         """Our own fine-tuning, on the same rows."""
         data = [clean(answer) for answer in self.answers]
-        self._apply(_gradients(self.policy, SFTConfig(), data, []).loss)
+        self.apply(_gradients(self.policy, SFTConfig(), data, []).loss)
 
     def sequence_match_step(self) -> None:
         """The step in question."""
         space = self.policy.space
         data = [demonstration(answer, space, A_MISTAKE_EVERY) for answer in self.answers]
         sampled = [rollout(answer, space, A_MISTAKE_EVERY) for answer in self.sampled]
-        self._apply(_gradients(self.policy, SequenceMatchConfig(), data, sampled).loss)
+        self.apply(_gradients(self.policy, SequenceMatchConfig(), data, sampled).loss)
 
     def off_by(self) -> float:
         """The relative difference of our and transformers' nats per token on the same rows.
@@ -101,7 +101,8 @@ class Trained:
         self.optimizer.zero_grad(set_to_none=True)
         return abs(found.terms["train/nll"] / wanted - 1.0)
 
-    def _apply(self, loss: float) -> None:
+    def apply(self, loss: float) -> None:
+        """One step of the optimiser with the gradients there are."""
         apply_gradients(self.optimizer, loss, learning_rate=1e-5, max_grad_norm=1.0)
 
 

@@ -1,7 +1,8 @@
 """Every figure of docs/performance.md in one command: `python -m benchmarks.table`.
 
 Prints the table as it grows; `--write` puts it into docs/performance.md between its two marks, with
-date, machine and commit. `--only head decoding` runs some of the modules.
+date, machine and commit. `--only head decoding` runs some of the modules. Where there is a GPU the
+rows are those that it has goals for.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import torch
 
 from benchmarks.paired import HEADER, Figure, machine, show
 
-MODULES: tuple[str, ...] = (
+ON_CPU: tuple[str, ...] = (
     "head",
     "step_memory",
     "step_cost",
@@ -27,6 +28,8 @@ MODULES: tuple[str, ...] = (
     "trl_sft",
 )
 """Each has `figures() -> Iterator[Figure]`."""
+ON_GPU: tuple[str, ...] = ("on_gpu", "training", "trl_sft")
+MODULES = ON_GPU if torch.cuda.is_available() else ON_CPU
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
