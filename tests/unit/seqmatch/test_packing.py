@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
+from torch.nn.attention import flex_attention as flex_module
 from torch.nn.attention.flex_attention import flex_attention
 
 from seqmatch.config import AdapterConfig
@@ -140,6 +141,30 @@ def test_flex_attention_follows_the_rule() -> None:
     expected = functional.scaled_dot_product_attention(query, key, value, dense)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     assert mask.sparsity() > 0.0, "blocks in which nothing is seen are left out"
+
+
+def test_a_policy_trains_through_flex_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU but for the compiler: torch refuses FlexAttention's backward pass on a CPU, where
+    its plain form, which autograd follows, is right nevertheless."""
+    asked: list[torch.device] = []
+    monkeypatch.setattr(
+        flex_module, "_validate_device", lambda query, *_: asked.append(query.device)
+    )
+    policy = policy_of(tiny_llama()).train()
+    batch = some_batch(policy, count=30)
+    found = []
+    for mode in (PLAIN, PACKED):
+        policy.set_pass_mode(mode)
+        monkeypatch.setattr("seqmatch.policy.pack_for", lambda batch: packed(batch, 128))
+        monkeypatch.setattr("seqmatch.policy.pack_mask", lambda pack, _dtype: block_mask(pack))
+        with torch.compiler.set_stance("force_eager"):
+            values = policy.state_action_values(batch)
+            torch.autograd.backward(values.values.sin().sum() + values.chosen_q.cos().sum())
+        gradients = {key: weight.grad for key, weight in policy.named_parameters()}
+        policy.zero_grad()
+        found.append((values.values, values.chosen_q, gradients))
+    torch.testing.assert_close(found[1], found[0], atol=2e-5, rtol=2e-5)
+    assert len(asked) >= policy.lm_config.num_hidden_layers, "each layer went this way"
 
 
 def test_what_is_saved_knows_nothing_of_packing(tmp_path: Path) -> None:
