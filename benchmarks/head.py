@@ -69,8 +69,9 @@ class Case:
 
 
 def full_logits(case: Case) -> QV:
-    """Q and V by way of all logits."""
+    """Q and V by way of all logits; sums over halves are float32, as in transformers' loss."""
     logits = case.hidden @ case.weight.t()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits.gather(1, case.actions.unsqueeze(1)).squeeze(1), logits.logsumexp(1)
 
 

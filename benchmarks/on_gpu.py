@@ -1,8 +1,8 @@
 """The rows of the table that a GPU has goals of its own for: 1 to 4, 7 to 9 and 14.
 
-`python -m benchmarks.on_gpu`, on a machine with a GPU. SmolLM2-135M, where `make model` has
-prepared it, and a Llama of 1.2 billion random weights; passes in bfloat16 by autocast on both
-sides, decoding in float32. The device's own peaks of products and copies stand first: they are what
+`python -m benchmarks.on_gpu`, on a machine with a GPU. Two Llamas of random weights, one of the
+shape of SmolLM2-135M and one of 1.1 billion weights; passes in bfloat16 by autocast on both sides,
+decoding in float32. The device's own peaks of products and copies stand first: they are what
 row 14 is a share of. Sizes are a parameter, so that tests run the same code on a CPU.
 """
 
@@ -21,19 +21,16 @@ from benchmarks import decoding, head, peaks
 from benchmarks.paired import Figure, compare, control_of, show, spent_on
 from benchmarks.random_rows import answers, clean
 from benchmarks.step_cost import Trained
-from seqmatch import packaged_model
 from seqmatch.action_space import ActionSpace
 from seqmatch.config import AdapterConfig
-from seqmatch.config_flags import DEFAULT_DATA_DIR
 from seqmatch.decoding.graphed_reader import SWITCH
 from seqmatch.gradients import accumulate_gradients
 from seqmatch.objectives import SFTConfig
 from seqmatch.pass_mode import PassMode
-from seqmatch.policy import Policy, load_policy
+from seqmatch.policy import Policy
 from seqmatch.scratch_model import byte_tokenizer
 
 HALF = PassMode(precision="bfloat16")
-SMOLLM2 = "smollm2-135m-instruct"
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,10 @@ class Sizes:
     unembedding: tuple[int, int]
     """Vocabulary and hidden size."""
     num_states: int
-    llama: LlamaConfig
+    llamas: dict[str, LlamaConfig]
+    """By what they are called; row 14 is of the last."""
+    goals: dict[str, float]
+    """Of row 7."""
     step: tuple[int, int]
     """Rows and positions of demonstrations."""
     decode: tuple[int, int, int]
@@ -61,17 +61,30 @@ FULL = Sizes(
     copy_bytes=1 << 30,
     unembedding=head.SMOLLM2,
     num_states=8192,
-    # 1.17 billion weights; with gradients and AdamW's moments in float32 19 GB.
-    llama=LlamaConfig(
-        vocab_size=49_152,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=16,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        tie_word_embeddings=True,
-        max_position_embeddings=4096,
-    ),
+    llamas={
+        "SmolLM2-135M's shape": LlamaConfig(
+            vocab_size=49_152,
+            hidden_size=576,
+            intermediate_size=1536,
+            num_hidden_layers=30,
+            num_attention_heads=9,
+            num_key_value_heads=3,
+            tie_word_embeddings=True,
+            max_position_embeddings=4096,
+        ),
+        # 1.1 billion weights; with gradients and AdamW's moments in float32 17 GB.
+        "a Llama of 1.1 billion weights": LlamaConfig(
+            vocab_size=49_152,
+            hidden_size=2048,
+            intermediate_size=8192,
+            num_hidden_layers=16,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            tie_word_embeddings=True,
+            max_position_embeddings=4096,
+        ),
+    },
+    goals={"SmolLM2-135M's shape": 0.2, "a Llama of 1.1 billion weights": 0.5},
     step=(8, 512),
     decode=(8, 64, 96),
     long_row=2048,
@@ -84,13 +97,13 @@ def figures(device: torch.device | None = None, sizes: Sizes = FULL) -> Iterator
     where = torch.device("cuda") if device is None else device
     yield from peaks.figures(where, sizes.product, sizes.copy_bytes)
     yield from of_head(where, sizes)
-    for words, make in _models(sizes).items():
+    for words, config in sizes.llamas.items():
         with _freed(where):
-            yield step_cost(words, make(where), sizes)
+            yield step_cost(words, random_llama(config, where), sizes)
         with _freed(where):
-            yield from of_decoding(words, make(where), sizes)
+            yield from of_decoding(words, random_llama(config, where), sizes)
     with _freed(where):
-        yield utilisation(random_llama(sizes.llama, where), sizes)
+        yield utilisation(random_llama([*sizes.llamas.values()][-1], where), sizes)
 
 
 def of_head(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
@@ -184,11 +197,10 @@ def of_decoding(words: str, policy: Policy, sizes: Sizes) -> Iterator[Figure]:
     yield decoding.exactness(
         decoding.Case(case.words, policy, num_rows, prompt_length, min(num_appended, 16))
     )
-    goal = 0.2 if words.startswith("SmolLM2") else 0.5
     for graphs in ("0", "1"):
         with _variable(SWITCH, graphs):
             named = case.named(f"{case.words}, {'CUDA graphs' if graphs == '1' else 'launches'}")
-            yield decoding.beside_transformers(named, goal, 0.1, sizes.rounds)
+            yield decoding.beside_transformers(named, sizes.goals[words], 0.1, sizes.rounds)
             yield decoding.cost_of_deletions(named, sizes.rounds)
 
 
@@ -248,18 +260,6 @@ def random_llama(config: LlamaConfig, device: torch.device) -> Policy:
     full = AdapterConfig(kind="full")
     policy = Policy(lm, byte_tokenizer(), space, base_model="random", adapter=full)
     return policy.to(device)
-
-
-def _models(sizes: Sizes) -> dict[str, Callable[[torch.device], Policy]]:
-    found: dict[str, Callable[[torch.device], Policy]] = {
-        "Llama of random weights": partial(random_llama, sizes.llama)
-    }
-    models_dir = DEFAULT_DATA_DIR / "models"
-    if sizes is FULL and packaged_model.is_prepared(models_dir):
-        found["SmolLM2-135M, LoRA"] = lambda device: load_policy(
-            SMOLLM2, AdapterConfig(), True, seed=0, device=device, models_dir=models_dir
-        )
-    return found
 
 
 def _billions(policy: Policy) -> str:

@@ -9,20 +9,22 @@ from transformers import LlamaConfig
 
 from benchmarks import on_gpu, peaks
 
+LLAMA = LlamaConfig(
+    vocab_size=300,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
 SMALL = on_gpu.Sizes(
     product=64,
     copy_bytes=1 << 16,
     unembedding=(300, 16),
     num_states=160,
-    llama=LlamaConfig(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    ),
+    llamas={"tiny": LLAMA},
+    goals={"tiny": 1.0},
     step=(2, 24),
     decode=(3, 5, 12),
     long_row=40,
@@ -52,7 +54,7 @@ def test_all_rows_are_computed_and_equal_what_they_are_compared_with() -> None:
 
 
 def test_operations_of_a_token_are_those_counted_by_hand() -> None:
-    policy = on_gpu.random_llama(SMALL.llama, torch.device("cpu"))
+    policy = on_gpu.random_llama(LLAMA, torch.device("cpu"))
     attention = 32 * 32 * 2 + 32 * 16 * 2
     feed_forward = 3 * 32 * 64
     weights = 2 * (attention + feed_forward) + 300 * 32
