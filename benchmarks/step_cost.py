@@ -108,7 +108,6 @@ class Trained:
 
 def tiny_policy() -> Policy:
     """Random weights: 4 layers, hidden size 128, vocabulary 1,024."""
-    torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=1024,
         hidden_size=128,
@@ -117,18 +116,25 @@ def tiny_policy() -> Policy:
         num_attention_heads=4,
         num_key_value_heads=4,
     )
+    return random_policy(config, torch.device("cpu"))
+
+
+def random_policy(config: LlamaConfig, device: torch.device) -> Policy:
+    """Random weights of any size, made on the device."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        lm = LlamaForCausalLM(config)
     space = ActionSpace(
-        vocab_size=1024,
+        vocab_size=config.vocab_size,
         eos_id=2,
         pad_id=2,
         bos_id=None,
         has_backspace=True,
         unpushable=frozenset({2}),
     )
-    adapter = AdapterConfig(kind="full")
-    return Policy(
-        LlamaForCausalLM(config), byte_tokenizer(), space, base_model="tiny", adapter=adapter
-    )
+    full = AdapterConfig(kind="full")
+    policy = Policy(lm, byte_tokenizer(), space, base_model="random", adapter=full)
+    return policy.to(device)
 
 
 def _gradients(

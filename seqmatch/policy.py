@@ -63,7 +63,7 @@ class Policy(nn.Module):
         self.space = space
         self.base_model = base_model
         self.adapter = adapter
-        plain: Any = lm.get_base_model() if isinstance(lm, PeftModel) else lm
+        plain = self._plain_lm()
         backbone, linear = backbone_and_head(plain, base_model)
         head = SoftHead.in_place_of(linear, transform_of(plain.config))
         plain.set_output_embeddings(head)
