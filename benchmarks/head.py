@@ -7,7 +7,6 @@ states and libraries. `--long` adds 512, 2,048 and 4,096 states, and the torch b
 """
 
 import argparse
-import resource
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.paired import Figure, compare, control_of, peak_bytes, show
+from benchmarks.paired import Figure, compare, control_of, peak_bytes, peak_resident_bytes, show
 from seqmatch.soft_q import Backend, chosen_q_and_soft_value
 
 QV = tuple[Tensor, Tensor]
@@ -184,7 +183,7 @@ def peak_of(variant: str, trains: bool) -> int:
     case = Case.of(SMOLLM2, 2048, trains=trains)
     before = int(psutil.Process().memory_info().rss)
     loss_and_gradients(case, VARIANTS[variant])
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return peak_resident_bytes() - before
 
 
 def _words(size: tuple[int, int], num_states: int, trains: bool) -> str:

@@ -10,11 +10,13 @@ not to be trusted. Times are CPU seconds of this process (wall seconds on a GPU,
 import gc
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -186,6 +188,19 @@ def peak_bytes(module: str, *arguments: str) -> int:
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ})
     return int(done.stdout.split()[-1])
+
+
+def peak_resident_bytes() -> int:
+    """Returns the most memory that this process has held.
+
+    On Linux not `ru_maxrss`, which starts at the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if sys.platform == "darwin" else 1024)
+    (line,) = (each for each in status.read_text().splitlines() if each.startswith("VmHWM:"))
+    return 1024 * int(line.split()[1])
 
 
 def machine() -> str:

@@ -12,7 +12,6 @@ once, which takes half as long again and tells what the step needs, and as train
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.paired import Figure, show
+from benchmarks.paired import Figure, peak_resident_bytes, show
 from benchmarks.random_rows import answers, demonstration, rollout
 from seqmatch.config import AdapterConfig, OptimizationConfig
 from seqmatch.config_flags import DEFAULT_DATA_DIR
@@ -88,12 +87,7 @@ def step(head: str) -> tuple[float, float, int, int]:
         max_positions=pass_positions(policy),
     )
     outcome = apply_gradients(optimizer, found.loss, config.learning_rate, config.max_grad_norm)
-    return (
-        found.loss,
-        outcome.grad_norm,
-        1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-        before,
-    )
+    return found.loss, outcome.grad_norm, peak_resident_bytes(), before
 
 
 def figures() -> Iterator[Figure]:

@@ -10,6 +10,7 @@ import datetime
 import importlib
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -31,13 +32,24 @@ ON_CPU: tuple[str, ...] = (
 ON_GPU: tuple[str, ...] = ("on_gpu", "training", "trl_sft")
 MODULES = ON_GPU if torch.cuda.is_available() else ON_CPU
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BROKEN_OFF = "broken off: "
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 def figures(modules: Iterable[str]) -> Iterator[Figure]:
-    """Measures, one module after the other."""
+    """Measures, one module after the other; one that breaks off is a row, and the next goes on."""
     for name in modules:
-        yield from importlib.import_module(f"benchmarks.{name}").figures()
+        try:
+            yield from importlib.import_module(f"benchmarks.{name}").figures()
+        except Exception as error:  # noqa: BLE001 - whatever it was: the rows before it stay
+            traceback.print_exc()
+            yield broken_off(name, error)
+
+
+def broken_off(name: str, error: Exception) -> Figure:
+    """Returns the row of a module whose remaining rows could not be measured."""
+    words = " ".join(f"{type(error).__name__}: {error}".split())[:200].replace("|", "/")
+    return Figure("-", f"the rest of {name}", BROKEN_OFF + words, "-", False, "nothing")
 
 
 def written(page: str, found: Iterable[Figure]) -> str:
@@ -60,7 +72,7 @@ def main() -> int:
     found = show(figures(given.only))
     if given.write:
         PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
-    return 0
+    return 1 if any(each.measured.startswith(BROKEN_OFF) for each in found) else 0
 
 
 def _commit() -> str:
