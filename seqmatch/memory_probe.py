@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import torch
 
+from seqmatch.pass_mode import plain_passes
 from seqmatch.policy import Policy
 from seqmatch.single_pass import build_batch
 from seqmatch.types import Trajectory
@@ -66,10 +67,11 @@ def probing_row(policy: Policy, num_slots: int) -> Trajectory:
 def run_passes(policy: Policy, row: Trajectory, num_rows: int, without_gradient: int) -> None:
     """Runs a pass of so many equal rows forward and backward; leaves no gradient.
 
-    Before it comes one of `without_gradient` times as many rows without gradient.
+    Before it comes one of `without_gradient` times as many rows without gradient; a plain one, as
+    in evaluation, which takes the most.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), plain_passes(policy):
             rows = [row] * (num_rows * without_gradient)
             policy.state_action_values(build_batch(rows, policy.space, device=policy.device))
         batch = build_batch([row] * num_rows, policy.space, device=policy.device)

@@ -7,7 +7,9 @@ FlexAttention has no backward pass, and the rule is a dense mask: exact, but qua
 of the whole pack, for tests and small batches.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -103,8 +105,14 @@ def block_mask(pack: Pack) -> BlockMask:
         return (enters[asked] <= enters[asking]) & (enters[asking] < leaves[asked])
 
     size = len(enters)
-    on_gpu = enters.device.type == "cuda"
-    return create_block_mask(is_seen, 1, None, size, size, enters.device, _compile=on_gpu)
+    make = _compiled_block_mask() if enters.device.type == "cuda" else create_block_mask
+    return make(is_seen, 1, None, size, size, enters.device)
+
+
+@cache
+def _compiled_block_mask() -> Callable[..., BlockMask]:
+    """Without it all slots by all slots are held while the blocks are found."""
+    return torch.compile(create_block_mask)
 
 
 def let_pack(lm: Any, name: str) -> None:

@@ -26,6 +26,7 @@ from seqmatch.objectives.dispatch import (
     warnings_of,
 )
 from seqmatch.optimization import make_optimizer
+from seqmatch.packing_check import check_packing
 from seqmatch.pass_mode import PassMode, resolved_precision
 from seqmatch.phase_times import PhaseTimes, clock_of
 from seqmatch.policy import Policy, load_policy, load_saved_policy
@@ -90,6 +91,7 @@ def begin(
     eyes = None
     if config.evaluation.probe and world.is_main:
         eyes = Eyes.of(policy, models_dir=models_dir, allowed=allowed_models)
+    packing = _packing(policy, world, reporter, can_check=shards is None)
     is_measured = device.type == "cuda" and shards is None
     if is_measured:
         reporter.phase("measuring how much fits the GPU")
@@ -97,8 +99,7 @@ def begin(
     else:  # of sharded weights no process can try a pass alone
         max_positions = pass_positions(policy)
     where = ", ".join(world.gather(str(device)))
-    how = f"on {where}, in {precision}, in passes of at most {max_positions:,} positions"
-    how += ", packed" if config.packing else ""
+    how = f"on {where}, in {precision}, in passes of at most {max_positions:,} positions{packing}"
     reporter.event("info", COMPUTING, how + (", as measured" if is_measured else ""))
     reporter.phase("training")
     return TrainingRun(
@@ -149,6 +150,17 @@ def _policy(
     return load_saved_policy(
         checkpoint.folder / "policy", device=device, models_dir=models_dir, allowed=allowed
     )
+
+
+def _packing(policy: Policy, world: World, reporter: Reporter, *, can_check: bool) -> str:
+    """How rows are packed, in words; of sharded weights no process can try a pass alone."""
+    if not policy.pass_mode.is_packed:
+        return ""
+    if not can_check:
+        return ", packed"
+    reporter.phase("comparing packed rows with padded ones")
+    error = max(world.gather(check_packing(policy)))
+    return f", packed (off padded rows by {error:.0e})"
 
 
 def _newest_checkpoint(run_dir: Path, reporter: Reporter) -> Checkpoint | None:

@@ -1,5 +1,6 @@
 """Packed rows give what padded rows give: Q, V and gradients; and what a pack is made of."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +8,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch._dynamo.utils import counters
 from torch.nn import functional
 from torch.nn.attention import flex_attention as flex_module
-from torch.nn.attention.flex_attention import flex_attention
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from seqmatch.config import AdapterConfig
 from seqmatch.errors import ConfigError
 from seqmatch.gradients import accumulate_gradients
 from seqmatch.micro_batches import packed_passes
 from seqmatch.objectives import ObjectiveConfig, SequenceMatchConfig, SFTConfig
-from seqmatch.packing import block_mask, pack_mask, packed, unpacked
-from seqmatch.pass_mode import PLAIN, PassMode
+from seqmatch.packing import Pack, block_mask, pack_mask, packed, unpacked
+from seqmatch.packing_check import TOLERANCE, check_packing
+from seqmatch.pass_mode import PLAIN, PassMode, Precision
 from seqmatch.policy import Policy, load_saved_policy, save_policy
 from seqmatch.single_pass import build_batch, is_seen
 from seqmatch.types import SinglePassBatch, Trajectory
@@ -165,6 +168,69 @@ def test_a_policy_trains_through_flex_attention(monkeypatch: pytest.MonkeyPatch)
         found.append((values.values, values.chosen_q, gradients))
     torch.testing.assert_close(found[1], found[0], atol=2e-5, rtol=2e-5)
     assert len(asked) >= policy.lm_config.num_hidden_layers, "each layer went this way"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention is compiled with g++")
+def test_the_compiled_form_follows_the_rule_in_packs_of_any_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a CPU torch compiles FlexAttention's forward pass: the same mask by another backend."""
+    torch.compiler.reset()
+    compiled = torch.compile(create_block_mask)
+    monkeypatch.setattr("seqmatch.packing.create_block_mask", compiled)
+    monkeypatch.setattr("seqmatch.policy.pack_for", lambda batch: packed(batch, 128))
+    monkeypatch.setattr("seqmatch.policy.pack_mask", lambda pack, _dtype: block_mask(pack))
+    policy = policy_of(tiny_llama()).eval()
+    sizes, before = set(), counters["stats"]["unique_graphs"]
+    for seed, count in enumerate((30, 45, 60, 90, 120, 45, 30)):
+        batch = some_batch(policy, seed, count)
+        sizes.add(len(packed(batch, 128).enters))
+        found = []
+        for mode in (PLAIN, PACKED):
+            policy.set_pass_mode(mode)
+            with torch.no_grad():
+                values = policy.state_action_values(batch)
+            found.append((values.values, values.chosen_q))
+        torch.testing.assert_close(found[1], found[0], atol=2e-5, rtol=2e-5)
+    assert len(sizes) > 4
+    num_compiled = counters["stats"]["unique_graphs"] - before
+    assert num_compiled == 2 * 2, "mask and attention, for one size and then for any"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("backspace", [True, False])
+def test_a_run_compares_packed_rows_with_padded_ones(
+    precision: Precision, backspace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of(tiny_llama(), backspace=backspace).train()
+    mode = PassMode(precision, is_packed=True)
+    policy.set_pass_mode(mode)
+    assert check_packing(policy) < TOLERANCE[precision] / 10
+    assert policy.pass_mode == mode
+    assert all(weight.grad is None for weight in policy.parameters())
+
+    def all_before(pack: Pack, dtype: torch.dtype) -> torch.Tensor:
+        """A mask that forgets rows and deletions."""
+        size = len(pack.enters)
+        hidden = torch.ones(size, size, dtype=torch.bool).triu(1)
+        return torch.zeros(size, size, dtype=dtype).masked_fill(hidden, -1e9)[None, None]
+
+    monkeypatch.setattr("seqmatch.policy.pack_mask", all_before)
+    with pytest.raises(ConfigError, match=r"packed rows give other values .* switch packing off"):
+        check_packing(policy)
+
+
+@pytest.mark.parametrize(("dropout", "reason"), [(0.1, "dropout"), (0.0, "backward on CPU")])
+def test_what_flex_attention_does_not_compute_is_said_before_the_first_step(
+    dropout: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of(tiny_llama()).train()
+    for layer in policy.transformer.layers:
+        layer.self_attn.attention_dropout = dropout
+    policy.set_pass_mode(PACKED)
+    monkeypatch.setattr("seqmatch.policy.pack_mask", lambda pack, _dtype: block_mask(pack))
+    with pytest.raises(ConfigError, match=rf"on cpu \(.*{reason}.*\); switch packing off"):
+        check_packing(policy)
 
 
 def test_what_is_saved_knows_nothing_of_packing(tmp_path: Path) -> None:
