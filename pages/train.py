@@ -168,7 +168,7 @@ def _build_start() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.Button, gr.HTML, gr.Co
     status = gr.HTML(elem_id="train-status")
     with gr.Accordion("The same as a command", open=False, elem_id="train-command-fold"):
         command = gr.Code(
-            language="shell",
+            language=None,
             interactive=False,
             wrap_lines=True,
             lines=2,
