@@ -27,8 +27,8 @@ _GROUPS: tuple[tuple[ObjectiveGroup, str, str], ...] = (
     (
         "adversarial",
         "Adversarial imitation",
-        "A policy against the exact discriminator, from a start of supervised fine-tuning. Train "
-        "does not offer these yet.",
+        "A policy against the exact discriminator, where Train learns one; from a start of "
+        "supervised fine-tuning.",
     ),
 )
 TABLE_EXAMPLE = "ab 5\nba 3\naa 1\nbb 1"

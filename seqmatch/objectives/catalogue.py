@@ -116,7 +116,7 @@ OBJECTIVES: Mapping[str, ObjectiveInfo] = {
             r"&q_t = p_\theta(\mathrm{bkspc} \mid s_t)"
             r"\end{aligned}",
             needs="demonstrations; with a weight on the mixture also sampled answers of the "
-            "policy. Terms that a discriminator would estimate are not there yet",
+            "policy. No term is estimated by a discriminator",
             behaviour="Depends on the weights. At a small alpha all divergences are close to "
             "discounted likelihood, and so is their sum.",
             source="docs/method.md; the parts are those of arXiv 2306.05426",

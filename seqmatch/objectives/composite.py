@@ -1,8 +1,8 @@
 """A weighted sum of divergences and of the calibration of backspace: its config and its loss.
 
 A home for formulas in circulation that name several divergences at once. Weights 1 and 1 of the
-two KLs are Jeffreys' divergence. What a discriminator would estimate is not there yet: reverse KL
-and Jensen-Shannon are those of SequenceMatch. Formulas: docs/method.md, "`composite`".
+two KLs are Jeffreys' divergence. No term is estimated by a discriminator: reverse KL and
+Jensen-Shannon are those of SequenceMatch. Formulas: docs/method.md, "`composite`".
 """
 
 from __future__ import annotations
