@@ -296,7 +296,9 @@ def _seed_hint(problem: str | None) -> str:
 
 
 def _warnings_text(config: RunConfig | None) -> str:
-    warnings = warnings_of(config.objective) if config is not None else ()
+    warnings: tuple[str, ...] = ()
+    if config is not None:
+        warnings = warnings_of(config.objective, config.optimization.batch_size)
     return "\n".join(f"⚠ {warning[0].upper()}{warning[1:]}." for warning in warnings)
 
 

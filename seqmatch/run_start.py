@@ -78,7 +78,7 @@ def begin(
         world.copy_from_main(list(policy.trainable_parameters().values()))
     if checkpoint is None:
         state = _new_state(policy, config)
-        for warning in warnings_of(config.objective):
+        for warning in warnings_of(config.objective, config.optimization.batch_size):
             reporter.event("warning", "objective", warning)
     else:
         state = read_state(checkpoint.folder, policy, config, dataset_sha256)

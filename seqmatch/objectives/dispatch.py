@@ -234,8 +234,29 @@ def _member(entry: Divergence) -> str:
     return f"{entry.name.replace('_', ' ')}{order}"
 
 
-def warnings_of(config: ObjectiveConfig) -> tuple[str, ...]:
-    """Returns what a person should know of these settings before trusting the run."""
+def warnings_of(config: ObjectiveConfig, batch_size: int | None = None) -> tuple[str, ...]:
+    """Returns what a person should know of these settings before trusting the run.
+
+    Args:
+        config: The objective's settings.
+        batch_size: Of a step; None where it is not known.
+    """
+    rounds = in_rounds(config)
+    if rounds is None or batch_size is None:
+        return _warnings_of_objective(config)
+    group = answers_per_prompt(config)
+    num_used = rounds.every * max(batch_size // group, 1) * group
+    if num_used >= rounds.batch_size:
+        return _warnings_of_objective(config)
+    unused = (
+        f"a round has {rounds.batch_size:,} answers, of which its {rounds.every:,} steps use "
+        f"{num_used:,}: the others are sampled for nothing; choose fewer answers, more steps for "
+        "a round or a larger batch"
+    )
+    return (*_warnings_of_objective(config), unused)
+
+
+def _warnings_of_objective(config: ObjectiveConfig) -> tuple[str, ...]:
     match config:
         case ForwardKLOccupancyConfig() if config.weights in WARNINGS:
             return (WARNINGS[config.weights],)

@@ -147,6 +147,28 @@ def test_weights_that_do_not_teach_to_stop_are_warned_of(weights: str) -> None:
     assert "stop" in warning
 
 
+@pytest.mark.parametrize(
+    ("size", "every_steps", "batch_size", "num_used"),
+    [(256, 8, 32, 256), (256, 8, 24, 192), (64, 2, 30, 56), (8, 4, 1, 8), (16, 1, 3, 4)],
+)
+def test_answers_that_no_step_of_a_round_uses_are_warned_of(
+    size: int, every_steps: int, batch_size: int, num_used: int
+) -> None:
+    """Of four answers to a prompt; a step takes whole prompts, at least one."""
+    config = settings(
+        "adversarial",
+        rollouts={"every": every_steps, "batch_size": size},
+        policy_step={"answers_per_prompt": 4},
+    )
+    assert not warnings_of(config)
+    found = warnings_of(config, batch_size)
+    if num_used >= size:
+        assert not found
+    else:
+        assert len(found) == 1
+        assert f"its {every_steps} steps use {num_used}:" in found[0]
+
+
 @every
 def test_settings_in_words_name_what_differs(kind: str) -> None:
     words = {
