@@ -1,15 +1,18 @@
-"""What an objective that is trained in rounds needs and costs, in sentences. Pure."""
+"""What sampling while training needs and costs, in sentences. Pure."""
 
 from seqmatch.config import RunConfig
-from seqmatch.objectives import AdversarialConfig, DiscriminatorConfig
-from seqmatch.objectives.dispatch import answers_per_prompt, in_rounds
+from seqmatch.objectives import AdversarialConfig, DiscriminatorConfig, RolloutConfig
+from seqmatch.objectives.dispatch import answers_per_prompt, in_rounds, rollout_config
 
 
 def round_costs(config: RunConfig) -> tuple[str, ...]:
-    """Returns what these settings add to a step of imitation; nothing for other objectives."""
+    """Returns what these settings add to a step of imitation; nothing where nothing is sampled."""
     rounds = in_rounds(config.objective)
     if rounds is None:
-        return ()
+        replayed = rollout_config(config.objective)
+        if not isinstance(replayed, RolloutConfig):
+            return ()
+        return (_replay(replayed, config.optimization.batch_size),)
     size = answers_per_prompt(config.objective)
     prompts = rounds.batch_size // size
     each = f", {size} to each of {prompts:,} prompts" if size > 1 else ""
@@ -28,6 +31,15 @@ def round_costs(config: RunConfig) -> tuple[str, ...]:
     else:
         costs.append("Runs the demonstrations of each round through the policy once more.")
     return tuple(costs)
+
+
+def _replay(config: RolloutConfig, batch_size: int) -> str:
+    uses = config.every * batch_size / config.batch_size
+    return (
+        f"Samples {config.batch_size:,} answers every {config.every:,} steps, of at most "
+        f"{config.max_new_tokens:,} tokens; a step learns from {batch_size:,} of the newest "
+        f"{config.buffer_size:,}, each answer about {uses:.2g} times."
+    )
 
 
 def _discriminator_costs(config: DiscriminatorConfig) -> list[str]:

@@ -19,6 +19,8 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn import functional
 
+from seqmatch.decoding.merged_adapters import can_merge, merged_weight, most_copied
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 _MODELS = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 _DTYPES = {torch.float32, torch.float64}
 """Those that have complex numbers."""
-COPY_BYTES = 4 << 30
-"""Most that the copies of the weights may take; a larger model decodes by its own modules."""
 BY_INPUTS = 1 << 18
 """Matrices of up to so many weights are turned round: up to 32 rows are then multiplied a quarter
 faster. With larger ones less is gained, and turning them takes as long as a hundred steps save."""
@@ -69,7 +69,8 @@ def can_fuse(policy: "Policy") -> bool:
     linears = [each for layer in transformer.layers for each in _linears(layer)]
     if not all(_is_known(each) for each in linears):
         return False
-    return bool(sum(_plain(each).weight.nbytes for each in linears) <= COPY_BYTES)
+    size = sum(_plain(each).weight.nbytes for each in linears)
+    return bool(size <= most_copied(policy.device))
 
 
 class FusedReader:
@@ -229,8 +230,8 @@ def _linears(layer: Any) -> list[nn.Module]:
 
 def _is_known(linear: nn.Module) -> bool:
     """Whether it is a plain linear layer, or one with plain adapters; whole, not a shard."""
-    if isinstance(linear, LoraLinear) and not linear.lora_variant:
-        return type(linear.get_base_layer()) is nn.Linear
+    if isinstance(linear, LoraLinear):
+        return can_merge(linear) and type(linear.get_base_layer()) is nn.Linear
     return type(linear) is nn.Linear and type(linear.weight) is nn.Parameter
 
 
@@ -241,12 +242,8 @@ def _plain(linear: Any) -> nn.Linear:
 
 def _merged(linear: Any) -> _Product:
     """A layer with its adapters added."""
-    plain = _plain(linear)
-    weight: Tensor = plain.weight
-    if isinstance(linear, LoraLinear) and not linear.merged and not linear.disable_adapters:
-        for name in linear.active_adapters:
-            weight = weight + linear.get_delta_weight(name)
-    return _Product(weight.detach(), plain.bias)
+    weight = merged_weight(linear) if isinstance(linear, LoraLinear) else linear.weight.detach()
+    return _Product(weight, _plain(linear).bias)
 
 
 def _stacked(norm: Tensor, *products: _Product) -> _Product:

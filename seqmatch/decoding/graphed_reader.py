@@ -104,7 +104,7 @@ class GraphedReader:
         recorded = self._steps.get((num_rows, length))
         if recorded is not None:
             return recorded(*inputs)
-        # Reading a token twice writes the same keys and values.
+        # Reading a token twice writes the same keys and values, up to rounding.
         hidden = self._reader.step(*inputs)
         if not self._is_off:
             self._add(num_rows, length, inputs, hidden)

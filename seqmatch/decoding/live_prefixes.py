@@ -202,10 +202,11 @@ class LivePrefixes:
             return logits
         depth, num_depths = self._depth[rows], self._ring.shape[1]
         self._ring[self._tensor(rows), self._tensor(depth % num_depths)] = logits
-        is_below = depth < self._lowest[rows]
+        # Depths between that nobody has asked about would be taken for the ring's.
+        is_apart = (depth < self._lowest[rows]) | (depth > self._highest[rows] + 1)
         self._highest[rows] = depth
         self._lowest[rows] = np.where(
-            is_below, depth, np.maximum(self._lowest[rows], depth - num_depths + 1)
+            is_apart, depth, np.maximum(self._lowest[rows], depth - num_depths + 1)
         )
         return logits
 

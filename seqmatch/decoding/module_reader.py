@@ -1,6 +1,7 @@
 """Reading tokens with a model's own modules, and a key/value cache that has a slot for each row.
 
-The general reader: whatever `architectures` accepts. Adapters are not merged here.
+The general reader: whatever `architectures` accepts. Merged adapters take the places of the plain
+weights for each forward pass and no longer, so that the policy stays as it is.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from seqmatch.decoding.merged_adapters import MergedAdapters
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -21,6 +24,7 @@ class ModuleReader:
     def __init__(self, policy: "Policy", num_rows: int, capacity: int) -> None:
         """Keeps room for `num_rows` rows of `capacity` slots; memory is taken at the first use."""
         self._policy = policy
+        self._adapters = MergedAdapters(policy)
         self._writes = _Writes(num_rows, capacity)
         num_layers = policy.lm_config.num_hidden_layers
         self._layers = [_RowLayer(self._writes) for _ in range(num_layers)]
@@ -61,7 +65,7 @@ class ModuleReader:
             layer.values[targets] = layer.values[sources]
 
     def _forward(self, ids: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), self._adapters.in_place():
             output = self._policy.backbone(
                 input_ids=ids,
                 position_ids=positions,

@@ -1,4 +1,4 @@
-"""Choosing an action from logits by inverse CDF with one uniform number.
+"""Choosing an action from logits by inverse CDF with one uniform number, or two made of it.
 
 The law is that of transformers' processors in their order: temperature, top-k, top-p, min-p.
 """
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 2048
 """Up to so many actions the sums are taken in one go."""
+_GOLDEN = 0x1E3779B97F4A7C15
+_ROUNDS = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, 1))
 _CANDIDATES = 256
 """The likeliest actions among which the border of top-p is looked for first."""
 
@@ -31,9 +33,11 @@ def choose_by_uniform(
 ) -> "Int[Tensor, ' state']":
     """Returns the action at which the cumulative probability first exceeds the uniform number.
 
-    Over large vocabularies in two levels, sums of blocks and then within a block, so that no row is
-    summed up in float64 whole: one random number a row and about 20 times less work than
-    multinomial.
+    Over large vocabularies in two levels: a block of some hundred actions by their sums, then an
+    action of the block, by another number that is a hash of the first. So no row is summed up in
+    float64 whole, which is about 20 times less work than multinomial. And rounding hardly changes
+    a choice: with one number alone the borders of all actions would move by what the errors of
+    the actions before them add up to.
 
     Args:
         logits: -inf where an action does not exist; at least one is finite in each row.
@@ -51,7 +55,8 @@ def choose_by_uniform(
         # Differences first: divided by a low temperature the logits themselves would lose digits.
         logits = logits.float()
         logits = (logits - logits.amax(dim=1, keepdim=True)).div_(temperature)
-    weights = torch.softmax(logits, dim=1, dtype=torch.float32)
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    weights = torch.softmax(logits, dim=1, dtype=wide)
     if 0 < top_k < weights.shape[1]:
         least = weights.topk(top_k, dim=1).values[:, -1:]
         weights = weights.masked_fill(weights < least, 0.0)
@@ -74,15 +79,24 @@ def _in_two_levels(weights: Tensor, uniforms: Tensor) -> Tensor:
     blocks = weights.unfold(1, width, width).sum(dim=2)
     rest = weights[:, blocks.shape[1] * width :].sum(dim=1, keepdim=True)
     block_cdf = torch.cat([blocks, rest], dim=1).cumsum(dim=1, dtype=torch.float64)
-    target = uniforms[:, None] * _finite(block_cdf[:, -1:])
-    block = _first_above(block_cdf, target)
-    below = torch.where(block > 0, block_cdf.gather(1, (block - 1).clamp(min=0)), 0.0)
+    block = _first_above(block_cdf, uniforms[:, None] * _finite(block_cdf[:, -1:]))
     actions = block * width + torch.arange(width, device=weights.device)
     inside = weights.gather(1, actions.clamp(max=num_actions - 1)).double()
-    inside = inside.masked_fill(actions >= num_actions, 0.0)
-    offset = _first_above(inside.cumsum(dim=1), target - below)
+    cdf = inside.masked_fill(actions >= num_actions, 0.0).cumsum(dim=1)
+    offset = _first_above(cdf, _hashed(uniforms)[:, None] * cdf[:, -1:])
     chosen: Tensor = (block * width + offset)[:, 0]
     return chosen
+
+
+def _hashed(uniforms: Tensor) -> Tensor:
+    """Other numbers in [0, 1), a function of these but unrelated to them.
+
+    Source: SplitMix64's finaliser, as in `uniforms`; torch has no unsigned integers to shift.
+    """
+    bits = (uniforms * 2.0**53).long() + _GOLDEN
+    for shift, factor in _ROUNDS:
+        bits = (bits ^ (bits >> shift & (1 << 64 - shift) - 1)) * factor
+    return (bits >> 11 & (1 << 53) - 1).double() * 2.0**-53
 
 
 def _finite(total: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the Train page says of objectives that are trained in rounds."""
+"""What the Train page says of sampling while training."""
 
 from typing import Any
 
@@ -22,9 +22,17 @@ def _words(adapter: str = "full", **objective: Any) -> str:
     return " ".join(round_costs(_config(adapter, **objective)))
 
 
-def test_other_objectives_have_no_rounds() -> None:
+def test_objectives_that_sample_nothing_cost_nothing_more() -> None:
     assert round_costs(_config(kind="sft")) == ()
-    assert round_costs(_config(kind="sequence_match")) == ()
+    assert round_costs(_config(kind="composite", chi_square_mixture=0.0)) == ()
+
+
+@pytest.mark.parametrize(("every", "uses"), [(50, "12"), (16, "4"), (2, "0.5")])
+def test_replayed_answers_say_how_often_they_are_used(every: int, uses: str) -> None:
+    """64 a step of 256: 4 steps use each once."""
+    words = _words(kind="sequence_match", rollouts={"every": every})
+    assert f"256 answers every {every} steps, of at most 64 tokens" in words
+    assert f"64 of the newest 1,024, each answer about {uses} times" in words
 
 
 def test_each_choice_says_what_it_costs() -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 
 from seqmatch.decoding.fused_reader import can_fuse
 from seqmatch.decoding.live_prefixes import RING_DEPTHS, LivePrefixes
+from seqmatch.decoding.merged_adapters import MergedAdapters
 from seqmatch.policy import Policy
 from tests.architectures import SUPPORTED
 from tests.architectures import tiny_model as random_model
@@ -125,20 +127,71 @@ def test_tapes(name: str, num_rows: int) -> None:
     tape.run(rounds={1: 60, 3: 25, 32: 6}[num_rows])
 
 
+def test_depths_that_nobody_asked_about_are_computed_when_they_are_uncovered() -> None:
+    policy = policy_of(tiny_llama())
+    states = LivePrefixes(policy, num_rows=1, longest_prompt=3, max_depth=20)
+    row = states.add([(1, 2, 3)])
+    for token in (4, 5, 6, 7):
+        states.push(row, np.array([token]))
+        states.logits(row)
+    for _ in range(4):
+        states.pop(row)
+    for token in (8, 9):  # without asking between
+        states.push(row, np.array([token]))
+    for text in ((1, 2, 3, 8, 9), (1, 2, 3, 8), (1, 2, 3)):
+        expected = recomputed(policy, text)[None]
+        torch.testing.assert_close(states.logits(row), expected, atol=1e-5, rtol=1e-5)
+        if len(text) > 3:
+            states.pop(row)
+
+
 def test_a_chain_of_pops_may_outrun_the_ring() -> None:
     tape = Tape(policy_of(tiny_llama()), 4, fused=True)
     tape.run(rounds=60)
     assert tape.longest_chain > RING_DEPTHS
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", *OTHERS])
 def test_adapters(name: str) -> None:
-    """They are merged for decoding where the weights are copied; the policy's own stay."""
+    """They are merged for decoding, by either reader; the policy's own weights stay."""
     policy = policy_of(with_adapter(tiny_model(name)))
     before = {key: value.clone() for key, value in policy.state_dict().items()}
     assert can_fuse(policy) == (name in FUSED)
     Tape(policy, 4, fused=True).run(rounds=20)
     assert all(torch.equal(value, before[key]) for key, value in policy.state_dict().items())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_merged_weights_are_there_while_a_model_reads_and_no_longer(name: str) -> None:
+    policy = policy_of(with_adapter(tiny_model(name)))
+    ids = torch.tensor([[1, 2, 3]])
+    adapters = MergedAdapters(policy)
+    layers = [each for each in policy.lm.modules() if isinstance(each, LoraLayer)]
+    assert len(adapters) == len(layers) > 0
+    with torch.no_grad():
+        apart = policy.hidden_states(ids)
+        with adapters.in_place():
+            assert all(layer.merged for layer in layers)
+            torch.testing.assert_close(policy.hidden_states(ids), apart, atol=1e-5, rtol=1e-5)
+        assert not any(layer.merged for layer in layers)
+        assert torch.equal(policy.hidden_states(ids), apart)
+        with policy.lm.disable_adapter():
+            base = policy.hidden_states(ids)
+            assert not torch.allclose(base, apart, atol=1e-3)
+            with MergedAdapters(policy).in_place():
+                assert torch.equal(policy.hidden_states(ids), base)
+
+
+def test_adapters_of_other_kinds_and_large_models_are_not_merged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = LoraConfig(r=3, target_modules="all-linear", use_dora=True)
+    other = policy_of(get_peft_model(tiny_model("phi3"), config))
+    assert len(MergedAdapters(other)) == 0
+    policy = policy_of(with_adapter(tiny_model("phi3")))
+    monkeypatch.setattr("seqmatch.decoding.merged_adapters.CPU_COPY_BYTES", 1000)
+    assert len(MergedAdapters(policy)) == 0
+    assert not can_fuse(policy_of(tiny_llama()))
 
 
 def test_both_readers_give_the_same_states() -> None:

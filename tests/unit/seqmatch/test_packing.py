@@ -220,6 +220,21 @@ def test_a_run_compares_packed_rows_with_padded_ones(
         check_packing(policy)
 
 
+@pytest.mark.parametrize("is_checkpointed", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_compares_flex_attention_in_its_own_precision(
+    precision: Precision, is_checkpointed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forward and backward, but for the compiler; see above."""
+    monkeypatch.setattr(flex_module, "_validate_device", lambda *_: None)
+    monkeypatch.setattr("seqmatch.policy.pack_for", lambda batch: packed(batch, 128))
+    monkeypatch.setattr("seqmatch.policy.pack_mask", lambda pack, _dtype: block_mask(pack))
+    policy = policy_of(tiny_llama()).train()
+    policy.set_pass_mode(PassMode(precision, is_checkpointed, is_packed=True))
+    with torch.compiler.set_stance("force_eager"):
+        assert check_packing(policy) < TOLERANCE[precision] / 5
+
+
 @pytest.mark.parametrize(("dropout", "reason"), [(0.1, "dropout"), (0.0, "backward on CPU")])
 def test_what_flex_attention_does_not_compute_is_said_before_the_first_step(
     dropout: float, reason: str, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from seqmatch.decoding.sampling import choose_by_uniform
+from seqmatch.decoding.sampling import _hashed, choose_by_uniform
 from seqmatch.decoding.uniforms import UniformSource
 
 
@@ -35,7 +35,7 @@ def test_numbers_are_uniform_and_neighbours_unrelated(seed: int) -> None:
         assert abs(correlation) < 5.0 / one.size**0.5
 
 
-@pytest.mark.parametrize("num_actions", [2, 17, 260, 5000])
+@pytest.mark.parametrize("num_actions", [2, 17, 260, 2000])
 def test_equals_the_inverse_cdf_in_float64(num_actions: int) -> None:
     rng = np.random.default_rng(num_actions)
     logits = rng.normal(size=(300, num_actions)) * 3.0
@@ -126,7 +126,7 @@ def nucleus_by_sorting(weights: np.ndarray, top_p: float) -> set[int]:
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.93])
 @pytest.mark.parametrize("levels", [3, 40, 10**9])
 def test_top_p_is_the_sorted_one_with_ties_and_far_borders(
-    num_actions: int, top_p: float, levels: int
+    num_actions: int, top_p: float, levels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights of few levels tie; of 6,000 flat ones the border is far beyond the first 256."""
     rng = np.random.default_rng(num_actions)
@@ -134,6 +134,8 @@ def test_top_p_is_the_sorted_one_with_ties_and_far_borders(
     weights[:, 0] = 1.0
     single = torch.tensor(weights, dtype=torch.float32).log()
     exact = (single - single.amax(dim=1, keepdim=True)).exp().double().numpy()
+    # In one level a number names an action.
+    monkeypatch.setattr("seqmatch.decoding.sampling._AT_ONCE", num_actions)
     for row, logits in enumerate(single):
         wanted = nucleus_by_sorting(exact[row], top_p)
         # The middle of each action's interval chooses it, if it is in the nucleus.
@@ -144,10 +146,72 @@ def test_top_p_is_the_sorted_one_with_ties_and_far_borders(
         assert found.tolist() == sorted(wanted)
 
 
-def test_one_level_and_two_choose_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(3)
-    logits = torch.tensor(rng.normal(size=(400, 1500)) * 4, dtype=torch.float32)
-    numbers = torch.tensor(rng.random(400))
-    at_once = choose_by_uniform(logits, numbers)
-    monkeypatch.setattr("seqmatch.decoding.sampling._AT_ONCE", 1)
-    assert torch.equal(choose_by_uniform(logits, numbers), at_once)
+def hashed(number: float) -> float:
+    """SplitMix64's finaliser on the number's 53 bits, in Python's integers."""
+    whole = (1 << 64) - 1
+    bits = (int(number * 2**53) + 0x1E3779B97F4A7C15) & whole
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & whole
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & whole
+    return ((bits ^ bits >> 31) >> 11) / 2**53
+
+
+@pytest.mark.parametrize("num_actions", [3000, 5184, 5200])
+def test_a_large_vocabulary_is_two_choices_each_by_its_own_number(num_actions: int) -> None:
+    rng = np.random.default_rng(num_actions)
+    logits = torch.tensor(rng.normal(size=(300, num_actions)) * 3.0)
+    logits[:, 0] = -torch.inf
+    numbers = rng.random(300)
+    found = choose_by_uniform(logits, torch.tensor(numbers)).tolist()
+    width = round(num_actions**0.5)
+    for weights, number, action in zip(logits.softmax(1).numpy(), numbers, found, strict=True):
+        starts = np.arange(0, num_actions, width)
+        block = int(np.searchsorted(np.add.reduceat(weights, starts).cumsum(), number, "right"))
+        inside = weights[starts[block] : starts[block] + width]
+        offset = np.searchsorted(inside.cumsum(), hashed(number) * inside.sum(), "right")
+        assert action == starts[block] + offset
+
+
+def test_the_two_numbers_are_unrelated_and_the_law_is_the_softmax() -> None:
+    numbers = torch.tensor(np.random.default_rng(0).random(200_000))
+    other = _hashed(numbers)
+    assert other.min() >= 0.0
+    assert other.max() < 1.0
+    together = np.histogram2d(numbers.numpy(), other.numpy(), bins=30)[0]
+    assert stats.chisquare(together.ravel()).pvalue > 1e-4
+    # Of blocks as narrow as those of a vocabulary, too.
+    narrow = 0.3 + torch.arange(20_000, dtype=torch.float64) * 2.0**-53
+    assert stats.kstest(_hashed(narrow).numpy(), "uniform").pvalue > 1e-4
+
+    logits = torch.tensor(np.random.default_rng(1).normal(size=(1, 2500)), dtype=torch.float32)
+    chosen = torch.cat(
+        [
+            choose_by_uniform(logits.expand(len(some), -1), some)
+            for some in torch.split(numbers, 2000)
+        ]
+    )
+    expected = logits[0].double().softmax(0).numpy() * len(numbers)
+    assert stats.chisquare(np.bincount(chosen, minlength=2500), expected).pvalue > 1e-4
+
+
+def test_rounding_of_another_kernel_hardly_changes_a_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Logits that are off by what row 9 of the benchmarks allows, 1e-4."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 20_000, generator=generator) * 2.0
+    others = logits + 1e-4 * (2.0 * torch.rand(1, 20_000, generator=generator) - 1.0)
+    numbers = torch.rand(5_000, generator=generator, dtype=torch.float64)
+
+    def num_changed() -> int:
+        changed = 0
+        for some in torch.split(numbers, 50):
+            one, other = (
+                choose_by_uniform(each.expand(len(some), -1), some) for each in (logits, others)
+            )
+            changed += int((one != other).sum())
+        return changed
+
+    in_two_levels = num_changed()
+    monkeypatch.setattr("seqmatch.decoding.sampling._AT_ONCE", 20_000)
+    at_once = num_changed()
+    assert at_once > 5 * in_two_levels
