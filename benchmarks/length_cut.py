@@ -145,6 +145,7 @@ def _figure(batch: Batch, rounds: int) -> Figure:
         f"per second, in {num_passes} passes; {lengths.size * lengths.max():,} positions if padded",
         goal=f">= {goal:.1f}x",
         is_met=1 / ratio.median >= goal,
+        is_clear=ratio.is_clear_of(1 / goal),
         equality=f"the same rows; nats per token off by {nats:.0e}, gradient by {relative:.0e}",
         control=control_of(ratios),
     )

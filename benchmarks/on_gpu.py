@@ -144,6 +144,7 @@ def of_head(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
             ratios["ours"].median <= 0.8,
             equality,
             control_of(ratios),
+            ratios["ours"].is_clear_of(0.8),
         )
         if device.type == "cuda":
             taken = {name: _peak(device, work) for name, work in variants.items()}
@@ -185,6 +186,7 @@ def step_cost(words: str, policy: Policy, sizes: Sizes) -> Figure:
         ratios["sequence_match"].median <= 2.1,
         f"nats per token of ours and transformers' in float32, off by {error:.0e}",
         control_of(ratios),
+        ratios["sequence_match"].is_clear_of(2.1),
     )
 
 

@@ -180,6 +180,7 @@ def both_rows(size: Size, folder: Path, device: str) -> Iterator[Figure]:
         "times as long as demonstrations",
         goal=f"<= {size.goal:.2f}",
         is_met=counted["sequence_match"].median <= size.goal,
+        is_clear=counted["sequence_match"].is_clear_of(size.goal),
         equality=f"{num_equal} of {size.batch_size} demonstrations of a batch the same in both; "
         f"nats per token of fine-tuning and transformers', off by {error:.0e}",
         control=control_of(counted),
@@ -206,6 +207,7 @@ def share_of_sampling(
         measured=f"{share.median:.1%} [{share.low:.1%}, {share.high:.1%}]; {words}",
         goal=f"<= {goal:.0%}",
         is_met=share.median <= goal,
+        is_clear=share.is_clear_of(goal),
         equality="the phases add up to the wall time, off by "
         f"{np.abs(np.array(profiled) / wall - 1.0).max():.0e}",
         control=float(np.median(by_round[1::2]) / np.median(by_round[::2])),

@@ -174,6 +174,7 @@ def _figure(words: str, trained: Trained, goal: float, *, rounds: int, warm_up: 
         f"{ratios['sequence_match'].median / ratios['sft'].median:.2f} of our fine-tuning step",
         goal=f"<= {goal:.2f}",
         is_met=ratios["sequence_match"].median <= goal,
+        is_clear=ratios["sequence_match"].is_clear_of(goal),
         equality=f"nats per token of ours and transformers', off by {error:.0e}",
         control=control_of(ratios),
     )

@@ -128,6 +128,7 @@ def figure(visits: Visits, rounds: int) -> Figure:
         measured=f"{ratios['tree']}, with {slots:.2f} of the slots",
         goal=f"<= {goal:.2f}",
         is_met=ratios["tree"].median <= goal,
+        is_clear=ratios["tree"].is_clear_of(goal),
         equality=f"Q and V at all {len(labels):,} visits, off by {error:.0e} nats",
         control=control_of(ratios),
     )

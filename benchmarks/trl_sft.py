@@ -177,6 +177,7 @@ def _figure(size: Size) -> Figure:
         measured=f"{speed:.2f}x [{1 / ratios['ours'].high:.2f}, {1 / ratios['ours'].low:.2f}]",
         goal=">= 1.00x",
         is_met=speed >= 1.0,
+        is_clear=ratios["ours"].is_clear_of(1.0),
         equality=f"loss of each of {size.num_steps} steps, off by {off_by:.0e} nats per token",
         control=control_of(ratios),
     )
