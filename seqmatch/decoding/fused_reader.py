@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _MODELS = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 _DTYPES = {torch.float32, torch.float64}
 """Those that have complex numbers."""
+PROMPT_TOKENS = 1024
+"""So many tokens of prompts are read at once on a CPU: what a layer makes of them stays in its
+cache, and a fifth of the time is saved."""
 BY_INPUTS = 1 << 18
 """Matrices of up to so many weights are turned round: up to 32 rows are then multiplied a quarter
 faster. With larger ones less is gained, and turning them takes as long as a hundred steps save."""
@@ -102,6 +105,19 @@ class FusedReader:
         self, first: int, ids: "Int[Tensor, 'row slot']", last: "Int[Tensor, ' row']"
     ) -> "Float[Tensor, 'row hidden']":
         """Reads right-padded prompts; what padding wrote is overwritten before it can be seen."""
+        at_once = len(ids)
+        if ids.device.type == "cpu":
+            at_once = max(PROMPT_TOKENS // ids.shape[1], 1)
+        parts = zip(torch.split(ids, at_once), torch.split(last, at_once), strict=True)
+        starts = range(first, first + len(ids), at_once)
+        return torch.cat(
+            [
+                self._read_prompts(start, part[:, : int(ends.max()) + 1], ends)
+                for start, (part, ends) in zip(starts, parts, strict=True)
+            ]
+        )
+
+    def _read_prompts(self, first: int, ids: Tensor, last: Tensor) -> Tensor:
         num_rows, length = ids.shape
         group = self._num_heads // self._num_keys
 

@@ -18,6 +18,7 @@ _AT_ONCE = 2048
 """Up to so many actions the sums are taken in one go."""
 _GOLDEN = 0x1E3779B97F4A7C15
 _ROUNDS = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64), (31, 1))
+"""Of the hash: how far bits are shifted, and the factor, as a signed number."""
 _CANDIDATES = 256
 """The likeliest actions among which the border of top-p is looked for first."""
 

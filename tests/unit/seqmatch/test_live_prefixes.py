@@ -194,6 +194,20 @@ def test_adapters_of_other_kinds_and_large_models_are_not_merged(
     assert not can_fuse(policy_of(tiny_llama()))
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 12, 10**6])
+def test_prompts_are_read_some_rows_at_a_time(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqmatch.decoding.fused_reader.PROMPT_TOKENS", at_once)
+    policy = policy_of(tiny_llama())
+    states = prefixes(policy, 8)
+    rows = np.concatenate([states.add(PROMPTS), states.add(PROMPTS[1:3])])
+    texts = [*PROMPTS, *PROMPTS[1:3]]
+    states.push(rows, np.arange(1, 7))
+    expected = [recomputed(policy, (*text, at + 1)) for at, text in enumerate(texts)]
+    torch.testing.assert_close(states.logits(rows), torch.stack(expected), atol=1e-5, rtol=1e-5)
+
+
 def test_both_readers_give_the_same_states() -> None:
     policy = policy_of(tiny_llama())
     found = []
